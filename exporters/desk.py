@@ -1,0 +1,171 @@
+"""Where a ranking request is answered: deadline, fallback, impression, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from exporters import metrics
+from exporters.asks import Ask
+from exporters.bodies import check
+from exporters.fallback import Fallback, LastLists
+from exporters.ranking import RankingPath, Slate, Stopwatch
+from exporters.services import Services
+
+_log = logging.getLogger(__name__)
+THREADS = 2
+
+
+class Desk:
+    """Answers ranking requests.
+
+    The ranking runs in a small pool of threads: most of its time goes to ONNX Runtime and NumPy, which let the event
+    loop go on, and a request that misses its deadline can be answered from memory while the thread finishes.
+
+    Parameters
+    ----------
+    services
+        The parts of the server.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._path = RankingPath(services)
+        self._lists = LastLists()
+        self._fallback = Fallback(self._path.finder, services.catalogue, self._lists)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ranking")
+        self._publishing: set[asyncio.Task[None]] = set()
+
+    async def answer(self, route: str, ask: Ask) -> dict[str, Any]:
+        """Rank, within the deadline; returns the document of the response.
+
+        Raises
+        ------
+        exporters.problem.Problem
+            The request breaks a limit.
+        """
+        now_ms = self._services.clock_ms()
+        check(ask, self._services.limits, now_ms)
+        moment_ms = now_ms if ask.event_time_ms is None else ask.event_time_ms
+        watch = Stopwatch()
+        slate = await self._slate(ask, moment_ms)
+        impression_id = uuid.uuid4().hex
+        document = self._document(ask, slate, impression_id)
+        if ask.log and slate.item_ids:
+            self._publish(self._impression(ask, slate, impression_id, moment_ms))
+        document["timings_ms"] = {**slate.timings_ms, "total": watch.total()["total"]}
+        self._measure(route, ask, slate, document["timings_ms"])
+        return document
+
+    async def close(self) -> None:
+        """Wait for impressions under way and stop the threads."""
+        if self._publishing:
+            await asyncio.wait(self._publishing, timeout=5)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _slate(self, ask: Ask, moment_ms: int) -> Slate:
+        deadline_ms = ask.deadline_ms or self._services.limits.deadline_ms
+        work = asyncio.get_running_loop().run_in_executor(self._pool, self._path.rank, ask, moment_ms)
+        try:
+            slate = await asyncio.wait_for(work, deadline_ms / 1_000)
+        except TimeoutError:
+            return self._fallen_back(ask, "deadline")
+        except Exception:
+            _log.exception("ranking for %r failed; the fallback answers", ask.user_id)
+            return self._fallen_back(ask, "ranking_failed")
+        if not slate.fallback and slate.item_ids and ask.query is None and ask.source_item_id is None:
+            self._lists.put(ask.user_id, ask.surface, list(slate.item_ids))
+        return slate
+
+    def _fallen_back(self, ask: Ask, reason: str) -> Slate:
+        item_ids = tuple(self._fallback.item_ids(ask, ask.count or self._services.limits.candidates))
+        count = len(item_ids)
+        return Slate(
+            item_ids=item_ids,
+            scores=np.linspace(1, 0, count, endpoint=False, dtype=np.float32),
+            source_scores=np.zeros((0, 0), np.float32),
+            propensities=np.ones(count, np.float32),
+            model_version=self._services.model_version,
+            fallback=True,
+            reason=reason,
+        )
+
+    def _document(self, ask: Ask, slate: Slate, impression_id: str) -> dict[str, Any]:
+        items = [
+            self._item(item_id, score) for item_id, score in zip(slate.item_ids, slate.scores.tolist(), strict=True)
+        ]
+        for item, why in zip(items, slate.explanation or (), strict=False):
+            item.update(why)
+        document: dict[str, Any] = {
+            "impression_id": impression_id,
+            "items": items,
+            "model_version": slate.model_version,
+            "fallback": slate.fallback,
+            "reason": slate.reason,
+            "candidates": slate.candidates,
+        }
+        if ask.explain:
+            document["state"] = slate.state
+            document["source_names"] = self._path.finder.source_names
+        return document
+
+    def _item(self, item_id: str, score: float) -> dict[str, Any]:
+        item = self._services.catalogue.get(item_id)
+        return {
+            "item_id": item_id,
+            "score": score,
+            "title": item.title if item else "",
+            "categories": item.categories if item else (),
+        }
+
+    def _impression(self, ask: Ask, slate: Slate, impression_id: str, moment_ms: int) -> dict[str, Any]:
+        event: dict[str, Any] = {
+            "event_id": f"impression-{impression_id}",
+            "type": "impression",
+            "user_id": ask.user_id,
+            "event_time_ms": moment_ms,
+            "surface": ask.surface,
+            "query": ask.query,
+            "source_item_id": ask.source_item_id,
+            "impression_id": impression_id,
+            "items": slate.item_ids,
+            "propensities": slate.propensities.tolist(),
+            "model_version": slate.model_version,
+        }
+        if slate.context_features is not None:
+            event["source_scores"] = slate.source_scores.tolist()
+            event["context_features"] = slate.context_features.tolist()
+        return {name: value for name, value in event.items() if value is not None}
+
+    def _publish(self, impression: dict[str, Any]) -> None:
+        """Publish behind the response: a slow broker must not slow a list."""
+        task = asyncio.get_running_loop().create_task(self._published(impression))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
+
+    async def _published(self, impression: dict[str, Any]) -> None:
+        try:
+            await self._services.door.publish_impression(impression)
+        except Exception:
+            metrics.IMPRESSIONS.labels("failed").inc()
+            _log.exception("impression %s was not published", impression["impression_id"])
+        else:
+            metrics.IMPRESSIONS.labels("published").inc()
+            self._services.board.counts["impressions"] += 1
+
+    def _measure(self, route: str, ask: Ask, slate: Slate, timings_ms: dict[str, float]) -> None:
+        for stage, milliseconds in timings_ms.items():
+            metrics.STAGE_SECONDS.labels(route, stage).observe(milliseconds / 1_000)
+        board = self._services.board
+        board.counts["rankings"] += 1
+        board.ranking_ms.add(timings_ms["total"])
+        board.saw_user(ask.user_id)
+        metrics.CANDIDATES.observe(slate.candidates)
+        if slate.fallback:
+            board.counts["fallbacks"] += 1
+            metrics.FALLBACKS.labels(slate.reason).inc()

@@ -1,0 +1,27 @@
+"""What one request may ask for, and how long it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of a request. Breaking one is answered with 413 or 422, never with a truncated result.
+
+    >>> Limits().history
+    50
+    """
+
+    history: int = 50  # newest events of a user that the ranker sees
+    body_bytes: int = 1_048_576
+    candidates: int = 500  # scored in one request
+    results: int = 100  # returned by one request
+    filter_items: int = 1_000  # in each of allow, deny and categories
+    query_characters: int = 256
+    identifier_characters: int = 256
+    deadline_ms: float = 150.0
+    wait_ms: float = 30_000.0  # longest wait for an event to become visible
+    earliest_time_ms: int = 631_152_000_000
+    future_tolerance_ms: float = 300_000.0
+    exploration_temperature: float = 0.0  # 0 serves the best list; above, slates are drawn (Plackett-Luce)

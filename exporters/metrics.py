@@ -1,0 +1,30 @@
+"""Prometheus objects of the server. Buckets are fine where the promises lie (50 ms, 1 s, 10 s)."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 30_000)
+SECONDS = tuple(milliseconds / 1_000 for milliseconds in _MS)
+
+REQUESTS = Counter("headwater_http_requests", "Requests by route and status", ("route", "status"))
+REQUEST_SECONDS = Histogram("headwater_http_request_seconds", "Time of a request by route", ("route",), buckets=SECONDS)
+STAGE_SECONDS = Histogram(
+    "headwater_serving_stage_seconds", "Time of one stage of a ranking", ("route", "stage"), buckets=SECONDS
+)
+CANDIDATES = Histogram(
+    "headwater_serving_candidates", "Candidates scored", buckets=(0, 1, 5, 10, 25, 50, 100, 200, 300, 400, 500, 1_000)
+)
+FALLBACKS = Counter("headwater_serving_fallbacks", "Lists that the ranker did not make, by reason", ("reason",))
+EVENTS_IN = Counter("headwater_http_events", "Events at the door by outcome", ("outcome",))
+EVENTS_REJECTED = Counter("headwater_http_events_rejected", "Events turned away at the door by reason", ("reason",))
+IMPRESSIONS = Counter("headwater_serving_impressions", "Impressions published by outcome", ("outcome",))
+WEIGHTS_FRESHNESS_SECONDS = Histogram(
+    "headwater_weights_freshness_seconds", "Publish of an event until weights that reflect it serve", buckets=SECONDS
+)
+SESSION_FRESHNESS_SECONDS = Histogram(
+    "headwater_session_freshness_seconds", "Publish of an event until it shows in the session", buckets=SECONDS
+)
+MODEL_VERSION = Gauge("headwater_serving_model_info", "1 for the version that serves", ("version",))
+MODEL_AGE_SECONDS = Gauge("headwater_serving_model_age_seconds", "Seconds since the serving version was loaded")
+ROWS_APPLIED = Counter("headwater_serving_rows_applied", "Rows of tables applied", ("table",))

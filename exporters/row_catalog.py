@@ -1,0 +1,95 @@
+"""Which item sits in which row, as told by messages that may come late or twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN_ROW = 1
+FIRST_ROW = 2  # 0 is padding, 1 the unknown item
+
+
+class RowCatalog:
+    """Item ids and rows, each row with the step of the latest message about it.
+
+    >>> catalog = RowCatalog(8)
+    >>> catalog.assign("a", 5, step=10), catalog.assign("b", 5, step=20), catalog.assign("a", 5, step=10)
+    ([], [5], None)
+    >>> catalog.row("a"), catalog.row("b")
+    (1, 5)
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._ids: list[str | None] = [None] * rows
+        self._rows: dict[str, int] = {}
+        self._steps = np.full(rows, -1, np.int64)  # [R]
+        self._freed: dict[int, int] = {}
+
+    def row(self, item_id: str) -> int:
+        """Row of an item; 1 (unknown) where it has none."""
+        return self._rows.get(item_id, UNKNOWN_ROW)
+
+    def item_id(self, row: int) -> str | None:
+        """Item of a row, or None."""
+        return self._ids[row] if 0 <= row < len(self._ids) else None
+
+    def live_rows(self) -> NDArray[np.int64]:
+        """Rows that hold an item, in order."""
+        return np.array(sorted(self._rows.values()), np.int64)
+
+    def assign(self, item_id: str, row: int, step: int) -> list[int] | None:
+        """Put an item into a row (-1: into none).
+
+        Returns
+        -------
+        list of int or None
+            The rows that lost their item by it, or None when the message is older than what is known.
+        """
+        held = self._rows.get(item_id)
+        if held is not None and held != row and step < self._steps[held]:
+            return None
+        if row >= 0 and self._ids[row] != item_id and step < self._steps[row]:
+            return None
+        places = {place for place in (held, row) if place is not None and place >= 0}
+        freed = [place for place in sorted(places) if self._vacate(place, item_id, row, step)]
+        if row >= 0:
+            self._ids[row], self._rows[item_id] = item_id, row
+            self._steps[row] = max(self._steps[row], step)
+        return freed
+
+    def replace(self, item_ids: Sequence[str | None], step: int) -> list[int]:
+        """Take over a whole catalogue; returns the rows whose item changed."""
+        ids = [*item_ids, *[None] * (len(self._ids) - len(item_ids))]
+        ids[:FIRST_ROW] = [None] * FIRST_ROW
+        changed = [row for row, (old, new) in enumerate(zip(self._ids, ids, strict=True)) if old != new]
+        self._ids = ids
+        self._rows = {item_id: row for row, item_id in enumerate(ids) if item_id is not None}
+        self._steps[:] = step
+        self._freed.clear()
+        return changed
+
+    def take_freed(self) -> dict[int, int]:
+        """Rows that lost an item since the last call, with the step at which."""
+        freed, self._freed = self._freed, {}
+        return freed
+
+    def grow(self, rows: int) -> None:
+        """Add empty rows up to ``rows``."""
+        missing = rows - len(self._ids)
+        if missing > 0:
+            self._ids.extend([None] * missing)
+            self._steps = np.concatenate([self._steps, np.full(missing, -1, np.int64)])
+
+    def _vacate(self, place: int, item_id: str, row: int, step: int) -> bool:
+        """Take the item out of a place unless it is the one that belongs there now."""
+        if place == row and self._ids[place] in (None, item_id):
+            return False
+        old = self._ids[place]
+        if old is not None:
+            del self._rows[old]
+        self._ids[place] = None
+        self._steps[place] = step
+        self._freed[place] = step
+        return True

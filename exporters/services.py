@@ -1,0 +1,92 @@
+"""Everything that the routes need, composed by whoever starts the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+
+from exporters.catalogue import Catalogue
+from exporters.contracts import EventDoor, SessionStore
+from exporters.item_tables import ItemTables
+from exporters.limits import Limits
+from exporters.problem import Problem
+from exporters.retrieval import VectorIndex
+from exporters.runtime import ModelHost
+from exporters.stats import Board
+
+
+async def _no_rollback(version: str | None) -> str:
+    raise Problem(
+        409, "no_registry", "This server was started without a model registry, so there is nothing to go back to."
+    )
+
+
+def _no_models() -> list[dict[str, Any]]:
+    return []
+
+
+def _always_ready() -> list[str]:
+    return []
+
+
+@dataclass(kw_only=True)
+class Services:
+    """The parts of a running server.
+
+    Parameters
+    ----------
+    store
+        Reads a user's session and features.
+    door
+        Checks and publishes events.
+    host
+        Holds the model that serves.
+    tables
+        Item vectors, item features and neighbour lists, updated row by row.
+    index
+        The item vectors again, for the search around a user vector.
+    catalogue
+        Titles, categories, availability.
+    not_ready
+        Reasons for which traffic should not come yet; empty when ready.
+    list_models
+        Published versions, newest first.
+    rollback
+        Makes a version (or the previous one) serve again everywhere; returns its name.
+    clock_ms
+        The time, replaced in tests.
+    """
+
+    store: SessionStore
+    door: EventDoor
+    host: ModelHost
+    tables: ItemTables
+    index: VectorIndex
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    limits: Limits = Limits()
+    api_key: str | None = None
+    board: Board = field(default_factory=Board)
+    not_ready: Callable[[], list[str]] = _always_ready
+    list_models: Callable[[], list[dict[str, Any]]] = _no_models
+    rollback: Callable[[str | None], Awaitable[str]] = _no_rollback
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    @property
+    def model_version(self) -> str | None:
+        """The version that serves; None before the first."""
+        return self.host.version or None
+
+    @property
+    def model_age_seconds(self) -> float:
+        """Seconds since the serving version was published; 0 before the first."""
+        return self.host.age_seconds
+
+
+def services_of(request: Request) -> Services:
+    """Services of the app that a request came to."""
+    services: Services = request.app.state.services
+    return services

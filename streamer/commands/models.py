@@ -1,0 +1,92 @@
+"""``headwater models``: what is published, what serves, what is damaged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from exporters.errors import ExporterError
+from exporters.registry import Registry
+from streamer.errors import HeadwaterError
+from streamer.settings import Settings
+
+
+def command(
+    name: str | None = typer.Argument(None, help="Only this model."),
+    directory: Path | None = typer.Option(None, "--dir", help="The registry; stores.state_dir/models when absent."),
+    check: bool = typer.Option(False, "--check", help="Check every file's checksum; exit 1 where one is damaged."),
+    json_path: Path | None = typer.Option(None, "--json", help="Write the list as JSON here too."),
+) -> None:
+    """List the published versions, newest first."""
+    registry = Registry(directory or Settings().stores.models_dir)
+    try:
+        listed = [
+            entry for model in ([name] if name else registry.names()) for entry in entries(registry, model, check)
+        ]
+    except ExporterError as error:
+        raise HeadwaterError(str(error)) from error
+    if json_path is not None:
+        json_path.write_bytes(msgspec.json.format(msgspec.json.encode(listed), indent=2))
+    if listed:
+        Console().print(table(listed))
+    else:
+        typer.echo(f"Nothing is published in {registry.directory}. `headwater train` publishes.")
+    if check and any(entry["state"].startswith("damaged") for entry in listed):
+        raise typer.Exit(1)
+
+
+def entries(registry: Registry, name: str, check: bool = False) -> list[dict[str, Any]]:
+    """Describe the versions of a model, newest first.
+
+    Parameters
+    ----------
+    registry
+        Where they lie.
+    name
+        The model.
+    check
+        Read every file and compare its checksum.
+    """
+    pointer = registry.current(name)
+    found = []
+    for version in reversed(registry.versions(name)):
+        entry: dict[str, Any] = {"name": name, "version": version, "state": ""}
+        try:
+            manifest = registry.verify(name, version) if check else registry.manifest(name, version)
+            entry |= {
+                key: getattr(manifest, key) for key in ("created_ms", "step", "metrics", "parity", "offsets", "gate")
+            }
+        except ExporterError as error:
+            entry["state"] = f"damaged: {error}"
+        if pointer is not None and pointer.version == version:
+            entry["state"] = entry["state"] or ("pinned" if pointer.pinned else "serving")
+            entry["reason"] = pointer.reason
+        found.append(entry)
+    return found
+
+
+def table(listed: list[dict[str, Any]]) -> Table:
+    """Lay the versions out for a terminal."""
+    drawn = Table("model")
+    drawn.add_column("version", no_wrap=True)
+    for title in ("state", "published (UTC)", "step", "parity", "metrics"):
+        drawn.add_column(title)
+    for entry in listed:
+        parity = max(entry.get("parity", {}).values(), default=None)
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in entry.get("metrics", {}).items())
+        told = "" if parity is None else f"{parity:.1e}"
+        step = str(entry.get("step", ""))
+        drawn.add_row(entry["name"], entry["version"], entry["state"], _moment(entry), step, told, metrics)
+    return drawn
+
+
+def _moment(entry: dict[str, Any]) -> str:
+    if "created_ms" not in entry:
+        return ""
+    return datetime.fromtimestamp(entry["created_ms"] / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,82 @@
+"""Prometheus metrics of the worker and the trainer, and the port that serves them.
+
+Every name starts with ``headwater_`` and ends with its unit; counters end with ``_total`` when they are read. The
+serving process has its own in :mod:`exporters.metrics`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+LATENCY_BUCKETS_SECONDS = (
+    0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""Bounds of the latency histograms: dense around the goals of 50 ms (session) and 1 s (weights)."""
+
+# the worker
+EVENTS_CONSUMED = Counter("headwater_events_consumed", "Valid events whose effects are durable, once each.", ["type"])
+DEAD_LETTERS = Counter("headwater_dead_letters", "Messages sent to the dead-letter topic.", ["reason"])
+DUPLICATES = Counter("headwater_duplicate_events", "Events skipped because their event_id was already applied.")
+LATE = Counter("headwater_late_events", "Events older than their session's watermark; merged by event time.")
+EXAMPLES_WRITTEN = Counter("headwater_examples_written", "Labelled examples written to the examples topic.", ["kind"])
+SESSION_VISIBLE_SECONDS = Histogram(
+    "headwater_session_visible_seconds",
+    "From the broker's timestamp of an event until the user's session and features in the online store reflect it.",
+    buckets=LATENCY_BUCKETS_SECONDS,
+)
+CONSUMER_LAG = Gauge(
+    "headwater_consumer_lag_messages",
+    "Messages between the end of the partition and what this process has applied.",
+    ["topic", "partition"],
+)
+
+# the trainer
+EXAMPLES_LEARNED = Counter("headwater_examples_learned", "Labelled examples that a learning step has taken in.")
+LEARNING_LOSS = Gauge("headwater_learning_loss", "Loss of the last micro-batch, before its step.", ["learner"])
+PREQUENTIAL = Gauge(
+    "headwater_prequential_ratio",
+    "Test-then-learn quality over the recent examples: hr@10 and ndcg@10 of what was served and of the baselines.",
+    ["metric", "model"],
+)
+PUBLISHED_MODELS = Counter("headwater_published_models", "Published versions, by what was published.", ["kind"])
+PUBLISH_REJECTED = Counter("headwater_publish_rejected", "Versions that a gate kept from being served.", ["gate"])
+PARITY_MAX_ABS = Gauge(
+    "headwater_parity_max_abs_logits",
+    "Largest absolute difference between torch and ONNX Runtime at the last publish.",
+)
+PUBLISH_SECONDS = Histogram(
+    "headwater_publish_seconds",
+    "Time to write, check and announce one version.",
+    buckets=LATENCY_BUCKETS_SECONDS,
+)
+ROWS_PUBLISHED = Counter("headwater_rows_published", "Row deltas written to the weights topic.", ["table"])
+WEIGHTS_STEP = Gauge("headwater_weights_step_examples", "Learned examples that the last published weights reflect.")
+SNAPSHOT_SECONDS = Histogram(
+    "headwater_snapshot_seconds",
+    "Time to write one atomic snapshot of weights, optimiser, counters and offsets.",
+    buckets=LATENCY_BUCKETS_SECONDS,
+)
+
+
+def start(port: int, host: str = "0.0.0.0") -> int:
+    """Serve ``/metrics`` from a daemon thread.
+
+    Parameters
+    ----------
+    port
+        The port to listen on; 0 picks a free one.
+    host
+        The address to listen on.
+
+    Returns
+    -------
+    int
+        The port that is listened on.
+
+    Raises
+    ------
+    OSError
+        If the port is taken: another worker or trainer of this machine serves its metrics there.
+    """
+    server, _ = start_http_server(port, host)
+    return int(server.server_port)

@@ -1,0 +1,80 @@
+"""Replay of older windows: batches seen before are learnt again, so that a burst does not overwrite what was known."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from online_models.batch import Batch, Candidates, Context
+
+
+class ReplayBuffer:
+    """A uniform sample (reservoir) of the past's batches, with their candidates and scores as they were then.
+
+    Scores must not be computed again: the counts have seen those outcomes in the meantime.
+
+    Parameters
+    ----------
+    share
+        Chance that a new batch is followed by an old one.
+    batches
+        How many batches are kept.
+    seed
+        Of the draws.
+    """
+
+    def __init__(self, share: float, batches: int = 16, seed: int = 0) -> None:
+        self.share, self.capacity = share, batches
+        self._batches: list[Batch] = []
+        self._seen = 0
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def exchange(self, batch: Batch) -> Batch | None:
+        """Offer a batch to the reservoir; returns an older one to learn again, or None."""
+        if self.share == 0:
+            return None
+        old = None
+        if self._batches and self._draw() < self.share:
+            old = self._batches[int(self._draw() * len(self._batches))]
+        self._seen += 1
+        if len(self._batches) < self.capacity:
+            self._batches.append(batch)
+        elif self._draw() < self.capacity / self._seen:
+            self._batches[int(self._draw() * self.capacity)] = batch
+        return old
+
+    def _draw(self) -> float:
+        return float(torch.rand((), generator=self._generator))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches as flat tensors, counters and the state of the generator."""
+        return {
+            "batches": [_flat(batch) for batch in self._batches],
+            "seen": self._seen,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self._batches = [_batch(flat) for flat in state["batches"]]
+        self._seen = state["seen"]
+        self._generator.set_state(torch.as_tensor(np.asarray(state["generator"]), dtype=torch.uint8))
+
+
+def _flat(batch: Batch) -> dict[str, Tensor]:
+    flat = {f"context.{f.name}": getattr(batch.context, f.name) for f in fields(Context)}
+    flat |= {f"candidates.{f.name}": getattr(batch.candidates, f.name) for f in fields(Candidates)}
+    rest = [f.name for f in fields(Batch) if f.name not in ("context", "candidates")]
+    return flat | {name: value for name in rest if (value := getattr(batch, name)) is not None}
+
+
+def _batch(flat: dict[str, Tensor]) -> Batch:
+    groups: dict[str, dict[str, Any]] = {"context": {}, "candidates": {}, "": {}}
+    for name, value in flat.items():
+        group, _, field = name.rpartition(".")
+        groups[group][field] = torch.as_tensor(value)
+    return Batch(context=Context(**groups["context"]), candidates=Candidates(**groups["candidates"]), **groups[""])

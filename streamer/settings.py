@@ -1,0 +1,136 @@
+"""Settings of every process: one TOML file and the environment.
+
+``headwater.toml`` in the working folder (or the file that ``HEADWATER_CONFIG`` names) is read first, then the
+environment overrides it: ``HEADWATER_KAFKA__BOOTSTRAP_SERVERS=kafka:9092`` sets ``kafka.bootstrap_servers``.
+
+>>> Settings().kafka.partitions
+4
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class Kafka(BaseModel):
+    """The broker and how topics are laid out on it."""
+
+    bootstrap_servers: str = "localhost:9092"
+    partitions: int = Field(4, ge=1)
+    replication_factor: int = Field(1, ge=1)
+    log_retention_days: int = Field(7, ge=1)
+
+
+class Events(BaseModel):
+    """What the door lets in."""
+
+    earliest_event_time_ms: int = 631_152_000_000  # 1990-01-01: anything older is a clock at zero, not history
+    future_tolerance_seconds: float = Field(300.0, ge=0)
+    max_event_bytes: int = Field(262_144, ge=1_024)
+    max_slate: int = Field(1_000, ge=1)
+
+
+class Sessions(BaseModel):
+    """How a user's events become sessions and examples."""
+
+    gap_seconds: float = Field(1_800.0, gt=0)
+    history_limit: int = Field(30, ge=1)
+    seen_limit: int = Field(1_000, ge=1)
+    impression_window_seconds: float = Field(30.0, gt=0)
+    batch_events: int = Field(512, ge=1)
+    batch_within_seconds: float = Field(0.01, gt=0)
+
+
+class Stores(BaseModel):
+    """Where state lies. Everything under ``state_dir`` is durable."""
+
+    state_dir: Path = Path("state")
+    online_store: Literal["sqlite", "redis"] = "sqlite"
+    redis_url: str = "redis://localhost:6379/0"
+
+    @property
+    def event_log_dir(self) -> Path:
+        """Parquet files of every accepted event, partitioned by event date."""
+        return self.state_dir / "event-log"
+
+    @property
+    def sessions_dir(self) -> Path:
+        """One SQLite file for each partition of the events topic."""
+        return self.state_dir / "sessions"
+
+    @property
+    def feast_dir(self) -> Path:
+        """The Feast repository: registry and, on a laptop, the SQLite online store."""
+        return self.state_dir / "feast"
+
+    @property
+    def models_dir(self) -> Path:
+        """The model registry: one folder a version."""
+        return self.state_dir / "models"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Snapshots of the learners."""
+        return self.state_dir / "snapshots"
+
+
+class Learning(BaseModel):
+    """The trainer."""
+
+    catalog_rows: int = Field(20_000, ge=16)
+    admission_sightings: int = Field(1, ge=1)
+    dimension: int = Field(64, ge=8)
+    batch_examples: int = Field(64, ge=1)
+    batch_within_seconds: float = Field(0.1, gt=0)
+    candidates: int = Field(200, ge=10)
+    neighbours: int = Field(200, ge=10)
+    publish_rows_seconds: float = Field(0.5, gt=0)
+    publish_dense_seconds: float = Field(5.0, gt=0)
+    snapshot_seconds: float = Field(10.0, gt=0)
+    replay_share: float = Field(0.25, ge=0, le=1)
+    seed: int = 7
+
+
+class Serving(BaseModel):
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8_080, ge=0, le=65_535)
+    api_key: str | None = None
+    deadline_ms: float = Field(150.0, gt=0)
+    max_body_bytes: int = Field(1_048_576, ge=1_024)
+    max_candidates: int = Field(500, ge=10)
+    max_results: int = Field(100, ge=1)
+
+
+class Settings(BaseSettings):
+    """All settings, grouped by the part that reads them."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADWATER_", env_nested_delimiter="__", extra="ignore")
+
+    kafka: Kafka = Kafka()
+    events: Events = Events()
+    sessions: Sessions = Sessions()
+    stores: Stores = Stores()
+    learning: Learning = Learning()
+    serving: Serving = Serving()
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port of worker and trainer; 0 picks one")
+    data: Path | None = Field(None, description="Folder with data sets already on disk (HEADWATER_DATA)")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the TOML file."""
+        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("HEADWATER_CONFIG", "headwater.toml")))
+        return init_settings, env_settings, toml

@@ -6,6 +6,7 @@ acknowledged to Faust. What a crash cuts off is done again from the outbox.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from streamer.settings import Settings
 
 GROUP = "headwater-worker"
 SESSION_TIMEOUT_SECONDS = 10.0
+WAITING_BATCHES = 16
 _log = logging.getLogger(__name__)
 
 
@@ -111,18 +113,32 @@ def _add_agent(app: WorkerApp, settings: Settings) -> None:
     limits = settings.sessions
 
     async def sessions(stream: Any) -> None:
-        assert app.work is not None  # started before the agents
-        async for batch in stream.noack_take(limits.batch_events, within=limits.batch_within_seconds):
-            try:
-                done = await app.work.handle(_by_partition(batch))
-            except Exception as error:  # going on would pass by this batch
-                await app.crash(error)
-                raise
-            for event in batch:
-                if event.message.offset <= done.get(event.message.partition, -1):
-                    event.ack()
+        waiting: asyncio.Queue[Sequence[Any]] = asyncio.Queue(WAITING_BATCHES)
+        applying = asyncio.create_task(_apply_all(app, waiting, limits.batch_events))
+        try:
+            async for batch in stream.noack_take(limits.batch_events, within=limits.batch_within_seconds):
+                await waiting.put(batch)
+        finally:
+            applying.cancel()
 
     app.agent(events, name="sessions", concurrency=1)(sessions)
+
+
+async def _apply_all(app: WorkerApp, waiting: asyncio.Queue[Sequence[Any]], batch_events: int) -> None:
+    """Apply what waits, as much at once as there is: batches are small where the stream is calm, large behind it."""
+    assert app.work is not None  # started before the agents
+    while True:
+        batch = list(await waiting.get())
+        while len(batch) < batch_events and not waiting.empty():
+            batch += waiting.get_nowait()
+        try:
+            done = await app.work.handle(_by_partition(batch))
+        except Exception as error:  # going on would pass by this batch
+            await app.crash(error)
+            raise
+        for event in batch:
+            if event.message.offset <= done.get(event.message.partition, -1):
+                event.ack()
 
 
 def _by_partition(batch: Sequence[Any]) -> dict[int, list[Record]]:

@@ -112,7 +112,7 @@ def _docker_kafka() -> Iterator[str]:
     from testcontainers.kafka import KafkaContainer
 
     with KafkaContainer(
-        os.environ.get("HEADWATER_TEST_KAFKA_IMAGE", "confluentinc/cp-kafka:7.9.0")
+        os.environ.get("HEADWATER_TEST_KAFKA_IMAGE", "confluentinc/cp-kafka:8.1.0")
     ).with_kraft() as kafka:
         yield kafka.get_bootstrap_server()
 

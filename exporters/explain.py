@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-EPSILON = 1e-4  # as in the ranker: log(v + ε)
+EPSILON = 1e-2  # as in the ranker: log(v / max v + ε)
+FAINTEST = 1e-6
 ENCODER = "session"
 _LEAST_SHARE = 0.005  # below this a signal is not worth a line
 _BY_HISTORY = {
-    "item_knn": "taken by those who also took “{item}”",
-    "cooccurrence": "often comes together with “{item}”",
+    **dict.fromkeys(("item_knn", "item_knn_short", "item_knn_long"), "taken by those who also took “{item}”"),
+    **dict.fromkeys(("cooccurrence", "cooccurrence_short", "cooccurrence_long"), "often comes together with “{item}”"),
     "transitions": "often follows “{item}”",
 }
 _BY_ITSELF = {"popularity": "popular now", ENCODER: "fits this session"}
@@ -37,8 +38,9 @@ def contributions(
     r"""Take the logits apart.
 
     With :math:`v` the score of a source and :math:`\hat v` its largest among the candidates, the ranker adds
-    :math:`a \log\frac{v + ε}{\hat v + ε} + b\,v / \hat v`; an item that the source does not know gets the same with
-    :math:`v = 0`. What is left of a logit belongs to the session encoder and is given relative to its mean.
+    :math:`a \log(v / \hat v + ε) + b\,v / \hat v`; an item that the source does not know gets the same with
+    :math:`v = 0`. What is left of a logit belongs to the session encoder and the blending network; it is given relative
+    to its mean.
 
     Parameters
     ----------
@@ -57,14 +59,14 @@ def contributions(
     >>> parts.values[:, 0].tolist()
     [1.0, 0.0]
     """
-    peak = np.maximum(source_scores.max(axis=0, initial=0), EPSILON)  # [S]
+    peak = np.maximum(source_scores.max(axis=0, initial=0), FAINTEST)  # [S]
     share = source_scores / peak  # [N, S]
     if source_weights is None:
         return Contributions(names=tuple(names), values=share.astype(np.float32))
     count = len(names)
     a, b = source_weights[:count], source_weights[count : 2 * count]
-    absolute = a * (np.log(source_scores + EPSILON) - np.log(peak + EPSILON)) + b * share  # [N, S]
-    baseline = a * (np.log(EPSILON) - np.log(peak + EPSILON))  # [S]
+    absolute = a * np.log(share + EPSILON) + b * share  # [N, S]
+    baseline = a * np.log(EPSILON)  # [S]
     rest = logits - absolute.sum(axis=1)
     encoder = rest - rest.mean() if len(rest) else rest
     return Contributions(names=(*names, ENCODER), values=np.column_stack([absolute - baseline, encoder]))

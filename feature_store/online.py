@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from threading import RLock
-from typing import Any, TypeVar
+from threading import Lock, RLock
+from typing import Any
 
 from feature_store import rows
 from feature_store.definitions import ITEM_RECORD, PROJECT, SESSION_STATE, USER_HISTORY, Definitions
@@ -16,18 +16,19 @@ from feature_store.item_state import ItemState
 from feature_store.repository import OnlineKind, open_repository
 from feature_store.user_state import UserState
 
-_READABLE_PER_PUSH = 64
-_MOST_WAITING = 5_000
+_READABLE_AT_ONCE = 64
+_MOST_WAITING_ITEMS = 5_000
 _BUSY_TIMEOUT_MS = 30_000
-_State = TypeVar("_State", UserState, ItemState)
 
 
 class OnlineStore:
     """The online store behind Feast.
 
-    A push writes the records themselves, for all its users, at once: what :meth:`read` needs. The readable features of
-    the family views are many more cells; a push writes them for at most 64 users, the longest waiting first, and leaves
-    the rest of a large batch (at most 5,000 users) to later pushes and to :meth:`flush`.
+    A push of users writes their packed records only: one cell a user, all that :meth:`read` needs. What Feast's own
+    readers want besides (history arrays, session, family features) is fifty cells a user and follows later, through
+    :meth:`refresh` a few users at a time and through :meth:`flush` in full; it never holds up a push for longer than
+    one view of one share. A push of items writes the readable features of at most 64 items too, and leaves the rest of
+    a large batch (at most 5,000 items) to later pushes and to :meth:`flush`.
 
     Rows go to Feast's provider as protobuf values, past pandas. Objects are safe to share between threads.
     """
@@ -36,9 +37,10 @@ class OnlineStore:
         self._config = repository.config
         self._provider = repository._get_provider()
         self._views = definitions.views
-        self._waiting_users: dict[str, bytes] = {}
+        self._waiting_users: dict[str, None] = {}  # a set in order: the longest waiting first
         self._waiting_items: dict[str, bytes] = {}
         self._writing = RLock()
+        self._refreshing = Lock()  # held around `_writing`, so that an older state never overwrites a newer
         self._reading: AbstractContextManager[Any] = nullcontext()
         if self._config.online_store.type == "sqlite":
             self._reading = self._writing  # one connection: a read inside another thread's transaction would see it
@@ -79,8 +81,8 @@ class OnlineStore:
         if not latest:
             return
         with self._writing:
-            self._waiting_users.update(self._write_records(USER_HISTORY, latest, rows.history_row))
-            self._write_user_features(_share(self._waiting_users))
+            self._write(USER_HISTORY, map(rows.packed_row, latest.values()))
+            self._waiting_users.update(dict.fromkeys(latest))
 
     def push_items(self, states: Sequence[ItemState]) -> None:
         """Write items' records in one batch; of several of one item the last counts."""
@@ -88,7 +90,10 @@ class OnlineStore:
         if not latest:
             return
         with self._writing:
-            self._waiting_items.update(self._write_records(ITEM_RECORD, latest, rows.item_row))
+            batch = {name: rows.item_row(state) for name, state in latest.items()}
+            self._write(ITEM_RECORD, batch.values())
+            # the packed copy waits, not the record: its owner goes on changing that
+            self._waiting_items.update((name, values["packed"].bytes_val) for name, (_, values, *_) in batch.items())
             self._write_item_features(_share(self._waiting_items))
 
     def read(self, user_id: str) -> UserState | None:
@@ -101,13 +106,33 @@ class OnlineStore:
         raw = self._packed(ITEM_RECORD, rows.item_key(item_id))
         return None if raw is None else rows.unpack_item(raw)
 
+    def refresh(self, most: int = _READABLE_AT_ONCE) -> int:
+        """Write the readable features of the users who have waited longest for them; returns how many users.
+
+        Parameters
+        ----------
+        most
+            How many users; bounds the work of one call.
+        """
+        with self._refreshing:
+            with self._writing:
+                names = list(islice(self._waiting_users, most))
+                states = [self._leave_queue(name) for name in names]
+            try:
+                self._write_user_features([state for state in states if state is not None])
+            except BaseException:
+                with self._writing:
+                    self._waiting_users.update(dict.fromkeys(names))
+                raise
+            return len(names)
+
     def flush(self) -> None:
         """Write the readable features of everybody still waiting for them."""
+        while self.refresh():
+            pass
         with self._writing:
-            while self._waiting_users:
-                self._write_user_features(_READABLE_PER_PUSH)
             while self._waiting_items:
-                self._write_item_features(_READABLE_PER_PUSH)
+                self._write_item_features(_READABLE_AT_ONCE)
 
     def close(self) -> None:
         """Flush, and close the connection."""
@@ -117,16 +142,14 @@ class OnlineStore:
         else:
             self._provider.online_store._get_client(self._config.online_store).close()
 
-    def _write_records(
-        self, view: str, latest: dict[str, _State], row: Callable[[_State], rows.Row]
-    ) -> dict[str, bytes]:
-        batch = {name: row(state) for name, state in latest.items()}
-        self._write(view, batch.values())
-        # the packed copy waits, not the record: its owner goes on changing that
-        return {name: values["packed"].bytes_val for name, (_, values, _, _) in batch.items()}
+    def _leave_queue(self, user_id: str) -> UserState | None:
+        del self._waiting_users[user_id]
+        return self.read(user_id)
 
-    def _write_user_features(self, most: int) -> None:
-        states = [rows.unpack_user(raw) for raw in _take(self._waiting_users, most)]
+    def _write_user_features(self, states: list[UserState]) -> None:
+        if not states:
+            return
+        self._write(USER_HISTORY, map(rows.arrays_row, states))
         self._write(SESSION_STATE, map(rows.session_row, states))
         for family in USER_FAMILIES:
             self._write(family.name, [rows.user_family_row(family, state) for state in states])
@@ -137,7 +160,9 @@ class OnlineStore:
             self._write(family.name, [rows.item_family_row(family, state) for state in states])
 
     def _write(self, view: str, batch: Iterable[rows.Row]) -> None:
-        self._provider.online_write_batch(self._config, self._views[view], list(batch), None)
+        ready = list(batch)  # made before the lock is taken
+        with self._writing:
+            self._provider.online_write_batch(self._config, self._views[view], ready, None)
 
     def _packed(self, view: str, key: Any) -> bytes | None:
         with self._reading:
@@ -149,7 +174,7 @@ class OnlineStore:
 
 
 def _share(waiting: dict[str, bytes]) -> int:
-    return max(_READABLE_PER_PUSH, len(waiting) - _MOST_WAITING)
+    return max(_READABLE_AT_ONCE, len(waiting) - _MOST_WAITING_ITEMS)
 
 
 def _take(waiting: dict[str, bytes], most: int) -> list[bytes]:
@@ -159,4 +184,4 @@ def _take(waiting: dict[str, bytes], most: int) -> list[bytes]:
 def _prepare_sqlite(connection: Any) -> None:
     connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
-    connection.execute("PRAGMA synchronous=NORMAL")  # sessions are durable with the worker; this is their copy
+    connection.execute("PRAGMA synchronous=NORMAL")  # a copy: the worker's own state, synced in full, refills it

@@ -50,13 +50,17 @@ def item_key(item_id: str) -> Any:
     return EntityKey(join_keys=["item_id"], entity_values=[Value(string_val=item_id)])
 
 
-def history_row(state: UserState) -> Row:
-    """Row of the view ``user_history``."""
+def packed_row(state: UserState) -> Row:
+    """Row of the view ``user_history`` with the packed record alone: all that a server needs."""
+    return user_key(state.user_id), {"packed": Value(bytes_val=pack(state))}, moment(state.watermark_ms), None
+
+
+def arrays_row(state: UserState) -> Row:
+    """Row of the view ``user_history`` with the arrays, for readers that cannot unpack the record."""
     values = {
         "item_ids": _strings(state.item_ids),
         "actions": _strings(state.actions),
         "event_times_ms": Value(int64_list_val=Int64List(val=state.event_times_ms)),
-        "packed": Value(bytes_val=pack(state)),
     }
     return user_key(state.user_id), values, moment(state.watermark_ms), None
 

@@ -45,7 +45,7 @@ class Candidates:
 
     @property
     def mask(self) -> Tensor:
-        """True where there is a candidate. [B, N]"""
+        """True where there is a candidate. [B, N]."""
         return self.items != PADDING
 
 
@@ -54,7 +54,7 @@ class Batch:
     """Contexts with their candidates and what happened.
 
     ``labels`` is 1 at what was taken. N = 1 is pointwise, 2 pairwise, 1 + K sampled softmax, the slate when it was
-    logged. ``log_q`` is the log of the probability with which each candidate was drawn, 0 for those that were not drawn.
+    logged. ``log_q`` is the log of the probability with which each candidate was drawn, 0 for what was not drawn.
     """
 
     context: Context
@@ -63,7 +63,15 @@ class Batch:
     log_q: Tensor  # [B, N] float32
     weights: Tensor  # [B] float32, one per example
     actions: Tensor  # [B] int64 action that was taken, 0 where none
+    # [B, N] True where serving would have offered the candidate; None: everywhere. A target that no source retrieved
+    # and the uniform negatives stand outside: a ranker that learnt from them would learn how the batch was made.
+    retrieved: Tensor | None = None
     teacher_logits: Tensor | None = None  # [B, N] float32, NaN where the teacher said nothing
+
+    @property
+    def offered(self) -> Tensor:
+        """True where there is a candidate that serving would have offered. [B, N]."""
+        return self.candidates.mask if self.retrieved is None else self.candidates.mask & self.retrieved
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -21,24 +21,38 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a source reads a history: its newest ``last`` items, each step back weighed by ``decay``."""
+    """How a source reads a history: its newest ``last`` items in ``table``, each step back weighed by ``decay``."""
 
+    table: str
     last: int
     decay: float = 1.0
 
 
-# Chosen on the warm-up (first 20 %) of ml-100k and beauty. `popularity` has one list for everybody: row 0.
+# One column each, in this order. A table read over a few steps, ten and thirty gives a short, a middle and a long
+# memory of the same counts. Chosen on the first fifth of ml-100k. `popularity` has one list for everybody: row 0.
 READINGS: dict[str, Reading] = {
-    "item_knn": Reading(last=10, decay=0.9),
-    "cooccurrence": Reading(last=10, decay=0.8),
-    "transitions": Reading(last=1),
-    "popularity": Reading(last=0),
+    "item_knn": Reading(table="item_knn", last=10, decay=0.9),
+    "item_knn_short": Reading(table="item_knn", last=3, decay=0.7),
+    "item_knn_long": Reading(table="item_knn", last=30),
+    "cooccurrence": Reading(table="cooccurrence", last=10, decay=0.8),
+    "cooccurrence_short": Reading(table="cooccurrence", last=2, decay=0.7),
+    "cooccurrence_long": Reading(table="cooccurrence", last=30, decay=0.97),
+    "transitions": Reading(table="transitions", last=1),
+    "popularity": Reading(table="popularity", last=0),
 }
+TABLES: tuple[str, ...] = tuple(dict.fromkeys(reading.table for reading in READINGS.values()))
 
 
 class CandidateSources:
-    """The sources in a fixed order, so that a column of ``[N, S]`` always means the same.
+    """The sources in the order of :data:`READINGS`, so that a column of ``[N, S]`` always means the same.
 
+    Parameters
+    ----------
+    tables
+        Neighbour lists by table; readings whose table is not there are left out.
+
+    Examples
+    --------
     >>> from online_models.neighbours import NeighbourTable
     >>> knn = NeighbourTable(rows=5, width=2)
     >>> knn.put(4, np.array([2, 3]), np.array([.5, .25]))
@@ -50,11 +64,13 @@ class CandidateSources:
 
     def __init__(self, tables: Mapping[str, Neighbours]) -> None:
         self.tables = dict(tables)
-        self.names = tuple(self.tables)
+        self.names = tuple(name for name, reading in READINGS.items() if reading.table in self.tables)
 
     def read(self, history_rows: Rows) -> SourceScores:
         """Score everything that the sources know of a history; ask the result for candidates and for columns."""
-        return SourceScores([self._scores_of(name, history_rows) for name in self.names])
+        known = history_rows[history_rows > 1]
+        looked_up = {table: self._look_up(table, known) for table in self.tables}
+        return SourceScores([_sums(READINGS[name], *looked_up[READINGS[name].table]) for name in self.names])
 
     def gather(
         self,
@@ -89,17 +105,19 @@ class CandidateSources:
         """Score given rows [N] by every source -> [N, S]."""
         return self.read(history_rows).of(rows)
 
-    def _scores_of(self, name: str, history_rows: Rows) -> Scores:
-        reading = READINGS[name]
-        if reading.last == 0:
-            history, decay = np.zeros(1, np.int64), np.ones(1, np.float32)
-        else:
-            history = history_rows[history_rows > 1][-reading.last :]
-            decay = (reading.decay ** np.arange(len(history) - 1, -1, -1)).astype(np.float32)  # [H]
-        items, weights = self.tables[name].lookup(history)  # [H, M]
-        sums = np.bincount(items.ravel(), (weights * decay[:, None]).ravel(), minlength=2).astype(np.float32)  # [R]
-        sums[:2] = 0  # padding and the unknown item are nobody's neighbours
-        return sums
+    def _look_up(self, table: str, history: Rows) -> tuple[NDArray[np.int32], Scores]:
+        """Neighbours of the newest items that any reading of the table wants, once for all of them."""
+        last = max(reading.last for reading in READINGS.values() if reading.table == table)
+        return self.tables[table].lookup(history[-last:] if last else np.zeros(1, np.int64))
+
+
+def _sums(reading: Reading, items: NDArray[np.int32], weights: Scores) -> Scores:
+    """Sum neighbour weights [H, M] over the history -> one score for every row up to the last neighbour. [R]."""
+    items, weights = items[-reading.last :], weights[-reading.last :]  # all of them where last is 0
+    decay = (reading.decay ** np.arange(len(items) - 1, -1, -1)).astype(np.float32)  # [H]
+    sums = np.bincount(items.ravel(), (weights * decay[:, None]).ravel(), minlength=2).astype(np.float32)
+    sums[:2] = 0  # padding and the unknown item are nobody's neighbours
+    return sums
 
 
 class SourceScores:
@@ -110,7 +128,7 @@ class SourceScores:
 
     def best(self, limit: int, exclude: Collection[int] | Rows = (), extra: Rows | None = None) -> Rows:
         """Rows [N] that stand highest in any source, in turns; see :meth:`CandidateSources.gather`."""
-        blocked = np.fromiter(exclude, np.int64, len(exclude))
+        blocked = exclude if isinstance(exclude, np.ndarray) else np.fromiter(exclude, np.int64, len(exclude))
         ranked = [_best_first(column, blocked, limit) for column in self._columns]
         if extra is not None:
             ranked.append(extra[~np.isin(extra, blocked) & (extra > 1)])
@@ -130,6 +148,9 @@ def _best_first(column: Scores, blocked: Rows, limit: int) -> Rows:
     allowed = column.copy()
     allowed[blocked[blocked < len(column)]] = 0
     rows = np.flatnonzero(allowed)
+    if len(rows) > limit:  # all that tie with the last place stay in, so that the order of rows decides
+        least = np.partition(allowed[rows], len(rows) - limit)[len(rows) - limit]
+        rows = rows[allowed[rows] >= least]
     return rows[np.argsort(-allowed[rows], kind="stable")[:limit]]
 
 

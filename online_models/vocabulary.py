@@ -1,4 +1,4 @@
-"""Fixed vocabularies: actions, surfaces and hashed query tokens become small integers, the same in training and serving.
+"""Fixed vocabularies: actions, surfaces and query words become small integers, the same in training and serving.
 
 >>> action_row("click") == action_row("click"), action_row("never heard of") == action_row("other")
 (True, True)
@@ -35,7 +35,7 @@ def surface_row(surface: str | None) -> int:
 
 
 def query_tokens(query: str | None, length: int = QUERY_LENGTH) -> NDArray[np.int64]:
-    """Hash the words of a query into ``1 .. QUERY_BUCKETS - 1``; 0 pads. [length]"""
+    """Hash the words of a query into ``1 .. QUERY_BUCKETS - 1``; 0 pads. [length]."""
     tokens = np.zeros(length, np.int64)
     for place, word in enumerate(_word.findall((query or "").lower())[:length]):
         tokens[place] = 1 + zlib.crc32(word.encode()) % (QUERY_BUCKETS - 1)

@@ -20,6 +20,7 @@ from streamer.batches import user_row
 DEPTH = 10
 WEEK_SECONDS = 7 * 86_400.0
 _NEGATIVES = 4
+_MISS = 1_000_000  # behind every list, however short the catalogue
 Rows = NDArray[np.int64]
 
 
@@ -134,7 +135,7 @@ class _Week:
 def _rank(scores: NDArray[np.float32], row: int, allowed: NDArray[np.bool_], positive: bool = True) -> int:
     """Rank of a row, ties against it; past every list where its score of 0 says that nothing is known of it."""
     if not allowed[row] or (positive and scores[row] <= 0):
-        return len(scores)
+        return _MISS
     return int(((scores >= scores[row]) & allowed).sum())
 
 

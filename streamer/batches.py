@@ -72,7 +72,7 @@ class BatchShape:
     """How large a batch may get: history length L, candidates from the sources, uniform negatives a batch."""
 
     history: int = 30
-    candidates: int = 200
+    candidates: int = 120
     negatives: int = 32
     from_model: int = 20
 
@@ -83,7 +83,7 @@ class BatchBuilder:
     Parameters
     ----------
     catalog
-        Gives ids their rows; targets are admitted here.
+        Gives ids their rows.
     sources
         Candidate sources over the trainer's own counts.
     item_features
@@ -110,8 +110,14 @@ class BatchBuilder:
         self.seen = SeenItems()
         self.generator = np.random.default_rng(seed)
 
+    def admit(self, examples: list[Example]) -> None:
+        """Give the items that were taken a row; what the catalogue frees by it is forgotten before :meth:`build`."""
+        for example in examples:
+            if example.kind == "interaction" and example.item_id is not None:
+                self.catalog.admit(example.item_id, example.event_time_ms / 1e3)
+
     def build(self, examples: list[Example]) -> Batch:
-        """Turn examples into one batch; targets are admitted to the catalogue."""
+        """Turn examples into one batch; an item that has no row is the unknown one."""
         targets = [self._target(example) for example in examples]
         context = self.context(examples)
         found = self.retrieve(context) if self.retrieve else np.zeros((len(examples), 0), np.int64)
@@ -157,13 +163,13 @@ class BatchBuilder:
     def _target(self, example: Example) -> int:
         if example.kind != "interaction" or example.item_id is None:
             return 0
-        return self.catalog.admit(example.item_id, example.event_time_ms / 1e3)
+        return self.catalog.row(example.item_id)
 
     def _negatives(self) -> Rows:
         active = self.catalog.active_rows()
         if len(active) == 0:
             return np.zeros(0, np.int64)
-        return active[self.generator.integers(0, len(active), self.shape.negatives)]
+        return np.unique(active[self.generator.integers(0, len(active), self.shape.negatives)])
 
     def _slate(self, example: Example, history: Rows) -> _Part:
         """Take the logged slate with its outcomes, and the scores as served where they were logged."""
@@ -178,32 +184,35 @@ class BatchBuilder:
             scores = np.array(served, np.float32)
         else:
             scores = self.sources.score(history, rows)
-        return _Part(rows, scores, labels, np.zeros(len(rows), np.float32))
+        return _Part(rows, scores, labels, np.zeros(len(rows), np.float32), len(rows))
 
     def _sampled(self, example: Example, history: Rows, target: int, extra: Rows, negatives: Rows) -> _Part:
         """Take what serving would have retrieved, the target, and uniform negatives in place of a slate."""
         # The history is fresher than what earlier batches left: a user's last few items may sit in this very batch.
-        seen = np.union1d(self.seen.of(example.user_id), history)
+        seen = np.concatenate([self.seen.of(example.user_id), history])
         read = self.sources.read(history)
         rows = read.best(self.shape.candidates, seen[seen != target], extra)
         log_q = np.zeros(len(rows), np.float32)
-        blocked = np.concatenate([seen, rows, [target]])
-        drawn = np.unique(negatives[~np.isin(negatives, blocked)])
-        added = drawn if target <= 1 or target in rows else np.concatenate([[target], drawn])
+        taken = np.zeros(self.catalog.capacity, bool)
+        taken[seen], taken[rows], taken[target] = True, True, True
+        drawn = negatives[~taken[negatives]]
+        added = drawn if target <= 1 or (rows == target).any() else np.concatenate([[target], drawn])
         chance = np.log(self.shape.negatives / max(len(self.catalog), self.shape.negatives))
         log_q = np.concatenate([log_q, np.where(added == target, 0, chance).astype(np.float32)])
-        rows = np.concatenate([rows, added])
-        return _Part(rows, read.of(rows), (rows == target).astype(np.float32), log_q)
+        offered, rows = len(rows), np.concatenate([rows, added])
+        return _Part(rows, read.of(rows), (rows == target).astype(np.float32), log_q, offered)
 
     def _assemble(self, examples: list[Example], context: Context, parts: list[_Part]) -> Batch:
         size, number = len(parts), max(max(len(part.rows) for part in parts), 1)
         items = np.zeros((size, number), np.int64)  # [B, N]
         scores = np.zeros((size, number, len(self.sources.names)), np.float32)  # [B, N, S]
         labels, log_q = np.zeros((size, number), np.float32), np.zeros((size, number), np.float32)
+        retrieved = np.zeros((size, number), bool)
         for place, part in enumerate(parts):
             kept = len(part.rows)
             items[place, :kept], scores[place, :kept] = part.rows, part.scores
             labels[place, :kept], log_q[place, :kept] = part.labels, part.log_q
+            retrieved[place, : part.offered] = True
         return Batch(
             context=context,
             candidates=Candidates(
@@ -213,6 +222,7 @@ class BatchBuilder:
             ),
             labels=torch.from_numpy(labels),
             log_q=torch.from_numpy(log_q),
+            retrieved=torch.from_numpy(retrieved),
             weights=torch.ones(size),
             actions=torch.tensor([action_row(e.action) for e in examples]),
         )
@@ -238,6 +248,7 @@ class _Part:
     scores: NDArray[np.float32]  # [N, S]
     labels: NDArray[np.float32]  # [N]
     log_q: NDArray[np.float32]  # [N]
+    offered: int  # the first so many are what serving would have offered
 
 
 def user_row(user_id: str) -> int:

@@ -56,8 +56,8 @@ class Delivery:
         await self._producer.stop()
         await asyncio.to_thread(self._store.close)
 
-    async def deliver(self, messages: Mapping[int, Sequence[Message]], states: Sequence[UserState]) -> None:
-        """Return when every receiver has everything.
+    async def deliver(self, messages: Mapping[int, Sequence[Message]], states: Sequence[UserState]) -> float:
+        """Return when every receiver has everything: the push does not wait for the messages.
 
         Parameters
         ----------
@@ -65,24 +65,27 @@ class Delivery:
             What to produce, by events partition; each partition's messages keep their order.
         states
             Users to push, in one batch.
+
+        Returns
+        -------
+        float
+            When the users became visible, in milliseconds of the wall clock.
         """
-        await asyncio.gather(
-            self._until_done(lambda: self._produce(messages)),
-            self._until_done(lambda: self.push(states)),
-        )
+        visible_ms, _ = await asyncio.gather(self._push(states), self._until_done(lambda: self._produce(messages)))
+        return visible_ms
 
-    async def push(self, states: Sequence[UserState]) -> None:
-        """Push users' states to the online store in one batch."""
-        if states:
-            await asyncio.to_thread(self._store.push, states)
-
-    async def flush(self) -> None:
-        """Let the online store write what it has put off."""
-        await asyncio.to_thread(self._store.flush)
+    async def refresh(self, users: int) -> int:
+        """Write the readable features of a few users; returns how many users there were."""
+        return await asyncio.to_thread(self._store.refresh, users)
 
     async def send(self, message: Message) -> None:
         """Produce one message and wait for the broker."""
         await self._until_done(lambda: self._produce({0: [message]}))
+
+    async def _push(self, states: Sequence[UserState]) -> float:
+        if states:
+            await self._until_done(lambda: asyncio.to_thread(self._store.push, states))
+        return time.time() * 1_000
 
     async def _produce(self, messages: Mapping[int, Sequence[Message]]) -> None:
         await asyncio.gather(*(self._produce_of(number, part) for number, part in messages.items()))
@@ -125,12 +128,11 @@ class Delivery:
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
 
-def observe(effects: Sequence[Effects]) -> None:
+def observe(effects: Sequence[Effects], visible_ms: float) -> None:
     """Count delivered effects in the process's metrics."""
-    now_ms = time.time() * 1_000
     for one in effects:
         for published_ms in one.published_ms:
-            metrics.SESSION_VISIBLE_SECONDS.observe(max(now_ms - published_ms, 0) / 1_000)
+            metrics.SESSION_VISIBLE_SECONDS.observe(max(visible_ms - published_ms, 0) / 1_000)
         metrics.DUPLICATES.inc(one.counters["duplicates"])
         metrics.LATE.inc(one.counters["late"])
         for name, value in one.counters.items():

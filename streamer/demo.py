@@ -40,6 +40,7 @@ READY_SECONDS = 120.0
 CAUGHT_UP_SECONDS = 300.0
 DEFAULT_DATASET = "ml-100k"
 SIMULATED_EVENTS = 20_000
+FETCH_MAX_WAIT_MS = 10  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
 _ACCOUNTED = ("events_consumed", "dead_letters", "duplicate_events")
 
 
@@ -53,7 +54,7 @@ class DemoOptions:
     once: bool = False
     report: Path | None = None
     ask_share: float = 0.1
-    lead: int = 256
+    lead: int = 128
     port: int = 8_080
     state: Path | None = None
     broker: str | None = None
@@ -115,6 +116,7 @@ class _System:
                 "HEADWATER_KAFKA__BOOTSTRAP_SERVERS": self.broker,
                 "HEADWATER_STORES__STATE_DIR": str(self.state),
                 "HEADWATER_METRICS_PORT": str(self.ports.get(name, 0)),
+                "HEADWATER_KAFKA__FETCH_MAX_WAIT_MS": str(FETCH_MAX_WAIT_MS),
             }
             self.children.append(Child(arguments, environment, self.state / "logs" / f"{name}.log"))
 
@@ -146,7 +148,13 @@ async def _drive(system: _System, source: Source, options: DemoOptions, console:
             task = progress.add_task("events", total=len(events))
             pace = _Pace(options.speed)
             watch = asyncio.create_task(probe.watch())
-            await door.run(events, asked, pace, lambda: progress.advance(task))
+            tell = _Teller(console, len(events))
+
+            def on_event() -> None:
+                progress.advance(task)
+                tell()
+
+            await door.run(events, asked, pace, on_event)
             seconds = time.monotonic() - started
             await probe.until_learned(door.report.published)
             watch.cancel()
@@ -209,6 +217,20 @@ class _Probe:
             if time.monotonic() > deadline:
                 raise HeadwaterError(f"{backlog} of {events} events are not learnt after {CAUGHT_UP_SECONDS:.0f} s")
             await asyncio.sleep(0.3)
+
+
+class _Teller:
+    """Says every tenth of the way how far it is, where no progress bar can be drawn."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done = console, total, 0
+        self._started = time.monotonic()
+
+    def __call__(self) -> None:
+        self._done += 1
+        if not self._console.is_terminal and self._done % max(self._total // 10, 1) == 0:
+            rate = self._done / max(time.monotonic() - self._started, 1e-9)
+            self._console.print(f"{self._done} of {self._total} events, {rate:.0f} events/s")
 
 
 class _Pace:

@@ -18,10 +18,10 @@ class PendingRows:
         self._since_ms: dict[str, dict[int, int]] = {}
 
     def add(self, table: str, rows: Iterable[int], oldest_ms: int) -> None:
-        """Note changed rows; a row that waits already keeps its earlier time."""
+        """Note changed rows; a row that waits already keeps its earlier time, unless that is 0: of no event."""
         waiting = self._since_ms.setdefault(table, {})
         for row in rows:
-            waiting.setdefault(row, oldest_ms)
+            waiting[row] = waiting.get(row) or oldest_ms
 
     def take(self, table: str, most: int) -> dict[int, int]:
         """Take up to ``most`` rows of a table, with the broker time of the oldest event that each has not shown yet."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from online_models.batch import Batch
 
 DEPTH = 10
+SERVED = "served"  # the scorer whose figures carry no prefix
 
 
 class Prequential:
@@ -36,26 +37,25 @@ class Prequential:
             self._ranks.setdefault(name, deque(maxlen=self._window)).extend(found)
 
     def read(self) -> dict[str, float]:
-        """``hr@10`` and ``ndcg@10`` of every scorer: ``{"hr@10:served": …}``; empty before anything was observed."""
+        """``hr@10`` and ``ndcg@10`` of what is served, ``item_knn_hr@10`` … of the others; empty at the start."""
         values: dict[str, float] = {}
         for name, ranks in self._ranks.items():
             if ranks:
                 array = np.array(ranks)
                 hits = array <= DEPTH
-                values[f"hr@{DEPTH}:{name}"] = float(hits.mean())
-                values[f"ndcg@{DEPTH}:{name}"] = float((hits / np.log2(array + 1.0)).mean())
+                prefix = "" if name == SERVED else f"{name}_"
+                values[f"{prefix}hr@{DEPTH}"] = float(hits.mean())
+                values[f"{prefix}ndcg@{DEPTH}"] = float((hits / np.log2(array + 1.0)).mean())
         return values
 
 
 def ranks_of_taken(batch: Batch, scores: Tensor) -> list[int]:
     """Rank of the item taken in each example with exactly one; a number past every list where it was not retrieved."""
-    retrieved = batch.candidates.mask & (batch.log_q == 0)  # [B, N] uniform negatives are no candidates
-    known = (batch.candidates.source_scores > 0).any(-1)  # [B, N]
+    offered = batch.offered  # [B, N]
     one = batch.labels.sum(1) == 1  # [B]
-    place = batch.labels.argmax(1)  # [B]
-    own = scores.gather(1, place[:, None])  # [B, 1]
-    ahead = ((scores >= own) & retrieved).sum(1)  # [B]
-    found = known.gather(1, place[:, None]).squeeze(1)
-    ranks = torch.where(found, ahead.clamp(min=1), 10**6)
+    place = batch.labels.argmax(1, keepdim=True)  # [B, 1]
+    ahead = ((scores >= scores.gather(1, place)) & offered).sum(1)  # [B]
+    found = offered.gather(1, place).squeeze(1)
+    ranks = torch.where(found, ahead, 10**6)
     result: list[int] = ranks[one].tolist()
     return result

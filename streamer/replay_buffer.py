@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from online_models.batch import Batch, Candidates, Context
+from online_models.batch import PADDING, UNKNOWN, Batch, Candidates, Context
 
 
 class ReplayBuffer:
@@ -47,6 +48,11 @@ class ReplayBuffer:
             self._batches[int(self._draw() * self.capacity)] = batch
         return old
 
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Blank the rows of items that have left: whoever gets such a row must not learn what they did."""
+        gone = torch.from_numpy(rows)
+        self._batches = [_without(batch, gone) for batch in self._batches]
+
     def _draw(self) -> float:
         return float(torch.rand((), generator=self._generator))
 
@@ -63,6 +69,18 @@ class ReplayBuffer:
         self._batches = [_batch(flat) for flat in state["batches"]]
         self._seen = state["seen"]
         self._generator.set_state(torch.as_tensor(np.asarray(state["generator"]), dtype=torch.uint8))
+
+
+def _without(batch: Batch, gone: Tensor) -> Batch:
+    context, candidates = batch.context, batch.candidates
+    left = torch.isin(candidates.items, gone)  # [B, N]
+    known = replace(
+        context,
+        history_items=context.history_items.masked_fill(torch.isin(context.history_items, gone), UNKNOWN),
+        source_item=context.source_item.masked_fill(torch.isin(context.source_item, gone), UNKNOWN),
+    )
+    rest = replace(candidates, items=candidates.items.masked_fill(left, PADDING))
+    return replace(batch, context=known, candidates=rest, labels=batch.labels.masked_fill(left, 0))
 
 
 def _flat(batch: Batch) -> dict[str, Tensor]:

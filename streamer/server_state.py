@@ -19,7 +19,7 @@ from exporters.retrieval import VectorIndex
 from exporters.runtime import ModelHost
 from exporters.stats import Board
 from feature_store.vectors import ITEM_NAMES
-from online_models.sources import READINGS
+from online_models.sources import TABLES
 from streamer.errors import EventError
 from streamer.events import Event, Limits, decode
 from streamer.settings import Settings
@@ -47,7 +47,7 @@ class ServerState:
             learning.catalog_rows,
             learning.dimension,
             len(ITEM_NAMES),
-            tuple(READINGS),
+            TABLES,
             learning.neighbours,
             on_applied=self._observe,
         )

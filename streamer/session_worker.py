@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from aiokafka.errors import KafkaError
+
 from streamer import metrics, topics
 from streamer.delivery import Delivery, observe
 from streamer.effects import Effects, Record
@@ -19,7 +21,10 @@ from streamer.partitions import Partition
 from streamer.settings import Settings
 
 UPKEEP_SECONDS = 1.0
-IDLE_ROUNDS = 5  # of upkeep, before the online store is let to write what it has put off: that holds up pushes
+IDLE_SECONDS = 1.0
+REFRESH_SECONDS = 0.1
+REFRESHED_USERS_BUSY = 3  # in one round: some 2 ms of work beside the events
+REFRESHED_USERS_IDLE = 16
 SWEEP_GRACE_MS = 2_000  # an answer on its way through the broker still arrives
 _log = logging.getLogger(__name__)
 
@@ -29,9 +34,6 @@ class Source(Protocol):
 
     async def seek(self, partition: int, offset: int) -> None:
         """Read a partition again from an offset."""
-
-    def end(self, partition: int) -> int | None:
-        """Offset behind the last record of a partition, where it is known."""
 
     async def crash(self, error: Exception) -> None:
         """End the process: it cannot go on."""
@@ -55,7 +57,7 @@ class SessionWorker:
         self._guards: defaultdict[int, GapGuard] = defaultdict(GapGuard)
         self._lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._idle_rounds = 0
+        self._busy_at = 0.0
         self._delivery = Delivery(settings)
         self._items = ItemReader(settings, self._delivery.send)
 
@@ -64,7 +66,8 @@ class SessionWorker:
         await self._delivery.start()
         await self._items.start()
         _log.info("the catalogue has %d items", len(self._items.items))
-        self._tasks = [asyncio.create_task(self._guarded(work)) for work in (self._items.follow, self._upkeep)]
+        works = (self._items.follow, self._upkeep, self._refresh)
+        self._tasks = [asyncio.create_task(self._guarded(work)) for work in works]
 
     async def stop(self) -> None:
         """Write the event log to its end and close everything."""
@@ -98,30 +101,34 @@ class SessionWorker:
             For each partition held here, the offset up to which all effects are durable and delivered.
         """
         async with self._lock:
-            self._idle_rounds = 0
+            self._busy_at = time.monotonic()
             held = {number: part for number, part in records.items() if number in self._partitions}
-            applied = await asyncio.gather(*(self._apply(number, part) for number, part in held.items()))
-            await self._hand_over(dict(zip(held, applied, strict=True)))
+            accepted = {number: await self._accept(number, part) for number, part in held.items()}
+            await self._hand_over(await asyncio.to_thread(self._apply, accepted))
             return {number: self._partitions[number].state.applied.offset for number in held}
 
-    async def _apply(self, number: int, records: Sequence[Record]) -> list[Effects]:
+    async def _accept(self, number: int, records: Sequence[Record]) -> list[Record]:
         partition = self._partitions[number]
         accepted, again_from = self._guards[number].check(partition.state.applied.offset, records)
         if again_from is not None:
             _log.warning("partition %d skipped from %d to %d: reading again", number, again_from, records[-1].offset)
             await self._source.seek(number, again_from)
-        return await asyncio.to_thread(partition.apply, accepted) if accepted else []
+        return accepted
+
+    def _apply(self, records: dict[int, list[Record]]) -> dict[int, list[Effects]]:
+        # in one thread: threads of their own would fight for the interpreter and cost more than the disk's waits
+        return {number: self._partitions[number].apply(part) for number, part in records.items() if part}
 
     async def _hand_over(self, applied: dict[int, list[Effects]]) -> None:
         everything = [one for effects in applied.values() for one in effects]
         if not everything:
             return
         messages = {number: [sent for one in effects for sent in one.messages] for number, effects in applied.items()}
-        await self._delivery.deliver(messages, [state for one in everything for state in one.states])
+        visible_ms = await self._delivery.deliver(messages, [state for one in everything for state in one.states])
         for number, effects in applied.items():
             if effects:
                 self._partitions[number].state.mark_delivered(effects[-1].after.commit)
-        observe(everything)
+        observe(everything, visible_ms)
 
     async def _open(self, number: int) -> None:
         partition = await asyncio.to_thread(Partition, number, self._items.items, self._settings)
@@ -147,33 +154,47 @@ class SessionWorker:
             partition = self._partitions.pop(number)
             await asyncio.to_thread(partition.flush_log, True)
             await asyncio.to_thread(partition.close)
+            metrics.CONSUMER_LAG.labels(topic=topics.EVENTS.name, partition=str(number)).set(0)  # the next holder's
 
     async def _upkeep(self) -> None:
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             for number in list(self._partitions):
-                await self._look_after(number)
-            self._idle_rounds += 1
-            if self._idle_rounds == IDLE_ROUNDS:
-                await self._delivery.flush()
+                read_until_ms = int(time.time() * 1_000) - SWEEP_GRACE_MS  # before the end, which ages behind the lock
+                try:
+                    end = await self._items.end_of(topics.EVENTS.name, number)
+                except KafkaError as error:  # nothing may be closed by the clock while it is unknown what waits
+                    _log.warning("the end of partition %d is not known: %r", number, error)
+                else:
+                    await self._look_after(number, end, read_until_ms)
 
-    async def _look_after(self, number: int) -> None:
+    async def _refresh(self) -> None:
+        """Write readable features a few users at a time, so that nobody's push waits behind them."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._delivery.refresh(REFRESHED_USERS_IDLE if self._idle else REFRESHED_USERS_BUSY)
+            except Exception:  # the users stay in the store's queue; the events go on without this
+                _log.exception("readable features could not be written; trying again")
+                await asyncio.sleep(UPKEEP_SECONDS)
+
+    @property
+    def _idle(self) -> bool:
+        return time.monotonic() - self._busy_at > IDLE_SECONDS
+
+    async def _look_after(self, number: int, end: int, read_until_ms: int) -> None:
         async with self._lock:
             partition = self._partitions.get(number)
             if partition is None:
                 return
-            lag = self._lag(partition)
+            applied = partition.state.applied
+            lag = max(end - applied.offset - 1, 0)
             metrics.CONSUMER_LAG.labels(topic=topics.EVENTS.name, partition=str(number)).set(lag)
-            applied_ms = partition.state.applied.published_ms
-            now_ms = applied_ms if lag else int(time.time() * 1_000) - SWEEP_GRACE_MS
+            now_ms = applied.published_ms if lag else read_until_ms
             await self._hand_over({number: await asyncio.to_thread(partition.sweep, now_ms)})
-            if self._idle_rounds == 1:
+            if self._idle:
                 await asyncio.to_thread(partition.settle)
         await asyncio.to_thread(partition.flush_log)
-
-    def _lag(self, partition: Partition) -> int:
-        end = self._source.end(partition.number)
-        return 0 if end is None else max(end - partition.state.applied.offset - 1, 0)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

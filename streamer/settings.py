@@ -24,6 +24,7 @@ class Kafka(BaseModel):
     partitions: int = Field(4, ge=1)
     replication_factor: int = Field(1, ge=1)
     log_retention_days: int = Field(7, ge=1)
+    fetch_max_wait_ms: int = Field(500, ge=1, description="how long the broker may hold an empty fetch")
 
 
 class Events(BaseModel):
@@ -43,7 +44,7 @@ class Sessions(BaseModel):
     seen_limit: int = Field(1_000, ge=1)
     impression_window_seconds: float = Field(30.0, gt=0)
     batch_events: int = Field(512, ge=1)
-    batch_within_seconds: float = Field(0.01, gt=0)
+    batch_within_seconds: float = Field(0.02, gt=0, description="least time between two batches")
 
 
 class Stores(BaseModel):
@@ -87,7 +88,7 @@ class Learning(BaseModel):
     dimension: int = Field(64, ge=8)
     batch_examples: int = Field(64, ge=1)
     batch_within_seconds: float = Field(0.1, gt=0)
-    candidates: int = Field(200, ge=10)
+    candidates: int = Field(120, ge=10)
     neighbours: int = Field(200, ge=10)
     publish_rows_seconds: float = Field(0.5, gt=0)
     publish_dense_seconds: float = Field(5.0, gt=0)

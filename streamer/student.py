@@ -28,7 +28,6 @@ from online_models.catalog import Catalog
 from online_models.counting import Cooccurrence, ItemKNN, Popularity, Transitions
 from online_models.learner import TorchLearner, seeded
 from online_models.neighbours import NeighbourTable
-from online_models.optim.lazy_adam import LazyAdam
 from online_models.sources import CandidateSources
 from online_models.zoo.in_session import CATEGORY_BUCKETS, InSessionRanker
 from streamer.batches import BatchBuilder, BatchShape
@@ -41,6 +40,7 @@ from streamer.settings import Settings
 VECTORS, FEATURES = "item_vectors", "item_features"
 _MOST_RETRIEVED_FROM = 100_000  # rows that the model scores to find its own candidates while training
 
+_REPORTED = {"popularity": "popular_7d", "item_knn": "item_knn", "cooccurrence": "cooccurrence"}
 _TESTED_EVERY = 4  # micro-batches: scoring before learning costs a third of a step
 
 
@@ -69,7 +69,7 @@ class Student:
         self.sources = CandidateSources(self.counting)
         self.items = ItemTable(capacity=sizes.catalog_rows)
         self.item_features = np.zeros((sizes.catalog_rows, len(ITEM_NAMES)), np.float32)  # [R, G]
-        self.ranker, self.learner = _ranker(settings, len(self.counting))
+        self.ranker, self.learner = _ranker(settings, len(self.sources.names))
         shape = BatchShape(history=settings.sessions.history_limit, candidates=sizes.candidates)
         self.builder = BatchBuilder(
             self.catalog, self.sources, self.item_features, shape, self._own_candidates, sizes.seed
@@ -85,6 +85,7 @@ class Student:
         self.learned = 0
         self.duplicates = 0
         self._batches = 0
+        self._moved: set[int] = set()  # vectors that moved although their item was not taken, as negatives do
         self._recent: RecentExamples | None = None
 
     def describe(self, item: ItemInfo) -> None:
@@ -106,23 +107,33 @@ class Student:
         if not fresh:
             return {"learned": 0.0}
         oldest_ms = min(example.published_time_ms for example in fresh)
+        self.builder.admit(fresh)
+        self._forget_freed()  # before the rows' new items learn anything
         batch = self.builder.build(fresh)
         if self._batches % _TESTED_EVERY == 0:
             self._test(batch)
         self._batches += 1
         plotted = self.learner.learn(batch)
+        self._note_moved(batch)
         self._replay(batch)
         for learner in self.counting.values():
             learner.learn(batch)
         self._observe_items(fresh)
-        self._forget_freed()
-        self._note_changes(batch, fresh, oldest_ms)
+        self._note_changes(fresh, oldest_ms)
         self.learned += len(fresh)
         return {**plotted, "learned": float(len(fresh))}
 
     def take_rows(self, most: int = 4_000) -> list[Row]:
         """Rows changed since they were last taken, at most ``most`` of each table."""
         return [row for table in self.pending.tables() for row in self._rows_of(table, most)]
+
+    def release_moved(self) -> None:
+        """Let the vectors that moved as negatives be published too, with the dense part that they belong to.
+
+        They reflect no event of their item, so no age is measured on them.
+        """
+        self.pending.add(VECTORS, sorted(self._moved), 0)
+        self._moved.clear()
 
     def tables(self) -> dict[str, NDArray[Any]]:
         """Every table of a version, cut to the rows in use."""
@@ -177,12 +188,12 @@ class Student:
     def _test(self, batch: Batch) -> None:
         scores = {"served": self.learner.score(batch.context, batch.candidates)}
         for column, name in enumerate(self.sources.names):
-            label = "popular_7d" if name == "popularity" else name
-            scores[label] = batch.candidates.source_scores[..., column]
+            if name in _REPORTED:
+                scores[_REPORTED[name]] = batch.candidates.source_scores[..., column]
         self.prequential.observe(batch, scores)
         with torch.no_grad():
             inputs = self.ranker.inputs(batch.context, batch.candidates)
-        served = batch.candidates.mask & (batch.log_q == 0)
+        served = batch.offered
         self._recent = RecentExamples(
             feeds={name: value.numpy() for name, value in inputs.items()},
             labels=batch.labels.numpy(),
@@ -193,6 +204,7 @@ class Student:
         old = self.replay.exchange(batch)
         if old is not None:
             self.learner.learn(old)
+            self._note_moved(old)
 
     def _observe_items(self, examples: list[Example]) -> None:
         for example in examples:
@@ -201,15 +213,20 @@ class Student:
             if example.slate and example.outcomes:
                 self.items.observe_slate(example.slate, example.outcomes, example.event_time_ms)
 
-    def _note_changes(self, batch: Batch, examples: list[Example], oldest_ms: int) -> None:
-        vectors = torch.unique(torch.cat([batch.candidates.items.flatten(), batch.context.history_items.flatten()]))
-        self.pending.add(VECTORS, vectors[vectors > 1].tolist(), oldest_ms)
+    def _note_moved(self, batch: Batch) -> None:
+        context = batch.context
+        parts = [batch.candidates.items.flatten(), context.history_items.flatten(), context.source_item]
+        rows = torch.unique(torch.cat(parts))
+        self._moved.update(rows[rows > 1].tolist())
+
+    def _note_changes(self, examples: list[Example], oldest_ms: int) -> None:
         touched = {item_id for e in examples for item_id in (e.item_id, *(e.slate or ())) if item_id is not None}
         rows = {row: item_id for item_id in sorted(touched) if (row := self.catalog.row(item_id)) > 1}
         if rows:
             now_ms = max(example.event_time_ms for example in examples)
             self.item_features[list(rows)] = self.items.vectors(list(rows.values()), now_ms)
             self.pending.add(FEATURES, rows, oldest_ms)
+            self.pending.add(VECTORS, rows, oldest_ms)
         self._label_new(rows)
         for name, learner in self.counting.items():
             self.pending.add(name, learner.touched(), oldest_ms)
@@ -232,12 +249,14 @@ class Student:
         rows = np.array([row for row, _ in freed], np.int64)
         self.learner.forget(torch.from_numpy(rows))
         self.item_features[rows] = 0
+        self.replay.forget(rows)
         for learner in self.counting.values():
             learner.forget(rows)
-        for row in rows.tolist():
-            for name, table in self.published.items():
-                if name != "popularity":
-                    table.put(row, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        for name, table in self.published.items():
+            if name != "popularity":
+                table.items[rows], table.weights[rows] = 0, 0
+            gone = np.isin(table.items, rows)
+            table.items[gone], table.weights[gone] = 0, 0
 
     def _rows_of(self, table: str, most: int) -> list[Row]:
         taken = self.pending.take(table, most)
@@ -290,9 +309,13 @@ class Student:
 
     def _publish_everything(self) -> None:
         rows, now_ms = self.catalog.active_rows().tolist(), time.time_ns() // 1_000_000
-        for name in (VECTORS, FEATURES, *(name for name in self.counting if name != "popularity")):
+        for name in (VECTORS, FEATURES):
             self.pending.add(name, rows, now_ms)
-        self.pending.add("popularity", [0], now_ms)
+        for name, learner in self.counting.items():
+            own = [0] if name == "popularity" else rows
+            self.pending.add(name, own, now_ms)
+            for row in own:  # a version may be published before these rows are taken
+                self.published[name].put(row, *learner.best(row, self.settings.learning.neighbours))
 
 
 def _ranker(settings: Settings, sources: int) -> tuple[InSessionRanker, TorchLearner]:
@@ -307,7 +330,7 @@ def _ranker(settings: Settings, sources: int) -> tuple[InSessionRanker, TorchLea
     )
     with seeded(sizes.seed):
         ranker = InSessionRanker(config)
-    learner = TorchLearner(ranker, lambda _: LazyAdam(ranker.parameter_groups()), clip_norm=5.0, seed=sizes.seed)
+    learner = TorchLearner(ranker, lambda _: ranker.optimizer(), clip_norm=5.0, seed=sizes.seed)
     return ranker, learner
 
 

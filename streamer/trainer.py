@@ -30,6 +30,7 @@ from feature_store.user_state import ItemInfo
 from streamer import metrics, topics
 from streamer.effects import Message, Record
 from streamer.examples import Example, decode
+from streamer.faust_transport import transport_of
 from streamer.gaps import GapGuard
 from streamer.item_reader import ItemReader
 from streamer.settings import Settings
@@ -105,7 +106,12 @@ class Trainer:
         await self._producer.stop()
         await asyncio.to_thread(self._store.close)
 
-    async def handle(self, events: Sequence[Any], seek: Callable[[int, int], Awaitable[None]]) -> None:
+    async def handle(
+        self,
+        events: Sequence[Any],
+        seek: Callable[[int, int], Awaitable[None]],
+        highwater: Callable[[int], int | None],
+    ) -> None:
         """Learn one micro-batch of Faust events; they are acknowledged with the next snapshot."""
         examples: list[Example] = []
         async with self._lock:  # a snapshot must never hold offsets whose examples it has not learnt
@@ -117,6 +123,11 @@ class Trainer:
             for event in events:
                 if event.message.offset <= self.offsets.get(event.message.partition, -1):
                     self._unacknowledged.append(event)
+        for partition, applied in self.offsets.items():
+            end = highwater(partition)
+            if end is not None:
+                lag = max(end - applied - 1, 0)
+                metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
         if plotted.get("learned"):
             metrics.EXAMPLES_LEARNED.inc(plotted["learned"])
             metrics.LEARNING_LOSS.labels(learner=MODEL).set(plotted["loss"])
@@ -181,10 +192,11 @@ class Trainer:
     def _copy(self) -> dict[str, Any]:
         """Everything of a version, apart from the student, so that learning goes on meanwhile."""
         student = self.student
+        student.release_moved()
         quality = student.prequential.read()
         for name, value in quality.items():
-            metric, _, model = name.partition(":")
-            metrics.PREQUENTIAL.labels(metric=metric, model=model).set(value)
+            model, _, metric = name.rpartition("_")
+            metrics.PREQUENTIAL.labels(metric=metric, model=model or "served").set(value)
         return {
             "graphs": copy.deepcopy(student.ranker).graphs(),
             "tables": student.tables(),
@@ -242,21 +254,32 @@ class TrainerApp(faust.App):  # type: ignore[misc]
     async def on_first_start(self) -> None:
         """Resume and connect before the first example is read."""
         await super().on_first_start()
-        self.trainer = Trainer(self.settings_of_headwater)
-        await self.trainer.start()
+        trainer = Trainer(self.settings_of_headwater)
+        await trainer.start()
+        self.trainer = trainer
 
     async def on_stop(self) -> None:
         """Save, publish, leave."""
-        await self.trainer.stop()
+        if hasattr(self, "trainer"):  # not where starting has failed
+            await self.trainer.stop()
         await super().on_stop()
+
+    def _new_transport(self) -> Any:
+        return transport_of(self, self.settings_of_headwater.kafka.fetch_max_wait_ms)
 
     async def seek(self, partition: int, offset: int) -> None:
         """Read a partition of the examples again from an offset."""
         await self.consumer.seek(TP(topics.EXAMPLES.name, partition), offset)
 
+    def end(self, partition: int) -> int | None:
+        """Offset behind the last example of a partition, where the consumer knows it."""
+        end: int | None = self.consumer.highwater(TP(topics.EXAMPLES.name, partition))
+        return end
+
 
 def create_app(settings: Settings) -> TrainerApp:
     """Build the Faust app; see :func:`streamer.workers.create_app` for why it acknowledges by hand."""
+    settings.stores.state_dir.mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder of its own
     app = TrainerApp(
         GROUP,
         broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
@@ -282,7 +305,7 @@ def create_app(settings: Settings) -> TrainerApp:
     async def learn(stream: Any) -> None:
         async for batch in stream.noack_take(sizes.batch_examples, within=sizes.batch_within_seconds):
             try:
-                await app.trainer.handle(batch, app.seek)
+                await app.trainer.handle(batch, app.seek, app.end)
             except Exception as error:  # going on would pass by this batch
                 await app.crash(error)
                 raise

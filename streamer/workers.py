@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +18,13 @@ from faust.types import TP
 
 from streamer import metrics, topics
 from streamer.effects import Record
+from streamer.faust_transport import transport_of
 from streamer.session_worker import SessionWorker
-from streamer.settings import Settings
+from streamer.settings import Sessions, Settings
 
 GROUP = "headwater-worker"
 SESSION_TIMEOUT_SECONDS = 10.0
-WAITING_BATCHES = 16
+WAITING_BATCHES = 4
 _log = logging.getLogger(__name__)
 
 
@@ -45,14 +47,21 @@ class WorkerApp(faust.App):  # type: ignore[misc]
             await self.work.stop()
         await super().on_stop()
 
+    def _new_transport(self) -> Any:
+        return transport_of(self, self.settings_of_headwater.kafka.fetch_max_wait_ms)
+
     async def seek(self, partition: int, offset: int) -> None:
         """Read a partition of the events topic again from an offset."""
         await self.consumer.seek(TP(topics.EVENTS.name, partition), offset)
 
-    def end(self, partition: int) -> int | None:
-        """Offset behind the last record of a partition, where the consumer knows it."""
-        end: int | None = self.consumer.highwater(TP(topics.EVENTS.name, partition))
-        return end
+
+class Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, but records below the log level are not even made: its own root logger takes all of them."""
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Set the level where the clients look before they write a line for every request."""
+        super().on_setup_root_logger(logger, level)
+        logger.setLevel(level)
 
 
 def create_app(settings: Settings) -> WorkerApp:
@@ -91,7 +100,7 @@ def run(settings: Settings, log_level: str = "WARNING") -> None:
     port = metrics.start(settings.metrics_port)
     logging.basicConfig(level=log_level)
     _log.info("metrics at http://localhost:%d/metrics", port)
-    worker = faust.Worker(create_app(settings), loglevel=log_level, quiet=True, redirect_stdouts=False)
+    worker = Worker(create_app(settings), loglevel=log_level, quiet=True, redirect_stdouts=False)
     worker.execute_from_commandline()
 
 
@@ -113,24 +122,32 @@ def _add_agent(app: WorkerApp, settings: Settings) -> None:
     limits = settings.sessions
 
     async def sessions(stream: Any) -> None:
-        waiting: asyncio.Queue[Sequence[Any]] = asyncio.Queue(WAITING_BATCHES)
-        applying = asyncio.create_task(_apply_all(app, waiting, limits.batch_events))
+        stream.enable_acks = False  # acknowledged below, when a batch's effects are durable
+        waiting: asyncio.Queue[Any] = asyncio.Queue(WAITING_BATCHES * limits.batch_events)
+        applying = asyncio.create_task(_apply_all(app, waiting, limits))
         try:
-            async for batch in stream.noack_take(limits.batch_events, within=limits.batch_within_seconds):
-                await waiting.put(batch)
+            async for event in stream.events():
+                await waiting.put(event)
         finally:
             applying.cancel()
 
     app.agent(events, name="sessions", concurrency=1)(sessions)
 
 
-async def _apply_all(app: WorkerApp, waiting: asyncio.Queue[Sequence[Any]], batch_events: int) -> None:
-    """Apply what waits, as much at once as there is: batches are small where the stream is calm, large behind it."""
+async def _apply_all(app: WorkerApp, waiting: asyncio.Queue[Any], limits: Sessions) -> None:
+    """Apply what waits, as much at once as there is: batches are small where the stream is calm, large behind it.
+
+    A batch has its price however small it is, so one starts no sooner than ``batch_within_seconds`` after the one
+    before; an event that comes alone does not wait.
+    """
     assert app.work is not None  # started before the agents
+    started_at = 0.0
     while True:
-        batch = list(await waiting.get())
-        while len(batch) < batch_events and not waiting.empty():
-            batch += waiting.get_nowait()
+        batch = [await waiting.get()]
+        await asyncio.sleep(max(started_at + limits.batch_within_seconds - time.monotonic(), 0))
+        started_at = time.monotonic()
+        while len(batch) < limits.batch_events and not waiting.empty():
+            batch.append(waiting.get_nowait())
         try:
             done = await app.work.handle(_by_partition(batch))
         except Exception as error:  # going on would pass by this batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +11,14 @@ from torch.nn import functional as F
 from online_models.batch import Batch, Candidates, Context
 from online_models.learner import Graph
 from online_models.losses import softmax_cross_entropy
+from online_models.optim.grouped import Grouped
+from online_models.optim.lazy_adam import LazyAdam
 from online_models.ranker import Ranker
 from online_models.vocabulary import ACTIONS, QUERY_BUCKETS, QUERY_LENGTH, SURFACES
 
 CATEGORY_BUCKETS = 64
-EPSILON = 1e-4
+EPSILON = 1e-2  # a source that does not know an item speaks as if with a hundredth of its loudest score
+FAINTEST = 1e-6
 
 
 class InSessionRanker(Ranker):
@@ -31,8 +33,8 @@ class InSessionRanker(Ranker):
         u   = Transformer_2([E_k; Z])                    at the context token
         logit(j) = w_0(c) · u·e_j  +  Σ_s w_s(c) · f_s(j)  +  v · g_j
 
-    where ``f_s(j)`` are ``log(v_s(j) + ε)`` and ``v_s(j) / max_j v_s(j)`` of candidate source ``s``, ``g_j`` the item's
-    features, and every ``w(c)`` is linear in the context features ``c``, whose entry 0 is the constant 1.
+    where ``f_s(j)`` are ``v_s(j) / max_j v_s(j)`` of candidate source ``s`` and ``log`` of it plus ε, ``g_j`` the
+    item's features, and every ``w(c)`` is linear in the context features ``c``, whose entry 0 is the constant 1.
 
     The loss is the listwise softmax cross-entropy over the candidates of the whole logit, the same of ``u·e_j`` alone
     (logQ-corrected, so that user and item vectors also serve retrieval), and ``λ ·`` the intents' losses.
@@ -89,12 +91,12 @@ class InSessionRanker(Ranker):
         """Vectors and category labels of the catalogue's rows."""
         return [self.items.weight, self.item_categories]
 
-    def parameter_groups(self, rate: float = 1e-3, blend_rate: float = 1e-2) -> list[dict[str, Any]]:
-        """Return groups for an optimiser: the few weights of the blend learn faster than the encoder."""
-        blend = [self.core.wide.weight, self.core.item_effect.weight]
-        chosen = {id(parameter) for parameter in blend}
+    def optimizer(self, rate: float = 1e-3, wide_rate: float = 0.05) -> Grouped:
+        """Adam for the encoder, Adagrad for the few weights of the wide part: Adam's steps there only add noise."""
+        wide = [self.core.wide.weight, self.core.item_effect.weight]
+        chosen = {id(parameter) for parameter in wide}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
-        return [{"params": rest, "lr": rate}, {"params": blend, "lr": blend_rate}]
+        return Grouped(LazyAdam(rest, lr=rate), torch.optim.Adagrad(wide, lr=wide_rate))
 
     @torch.no_grad()
     def user_vectors(self, context: Context) -> Tensor:
@@ -134,7 +136,7 @@ class InSessionRanker(Ranker):
         user, actions, categories = self.core.encode(**{name: inputs[name] for name in ENCODER_INPUTS})
         logits, deep, _ = self.core.rank(user, **{name: inputs[name] for name in RANK_INPUTS})
         mask = batch.candidates.mask
-        total = softmax_cross_entropy(logits, batch.labels, mask, weights=batch.weights)
+        total = softmax_cross_entropy(logits, batch.labels, batch.offered, weights=batch.weights)
         retrieval = softmax_cross_entropy(deep, batch.labels, mask, log_q=batch.log_q, weights=batch.weights)
         return total + self.config.retrieval_weight * retrieval + self._intents(batch, actions, categories), logits
 
@@ -204,7 +206,7 @@ class _Core(nn.Module):
         d = config.dimension
         self.actions = nn.Embedding(len(ACTIONS) + 1, d)
         self.surfaces = nn.Embedding(len(SURFACES) + 1, d)
-        self.words = nn.Embedding(QUERY_BUCKETS, d, padding_idx=0)
+        self.words = nn.Embedding(QUERY_BUCKETS, d, padding_idx=0, sparse=True)
         self.times = nn.Linear(2, d)
         self.context = nn.Linear(config.features + 3 * d, d)
         self.norm = nn.LayerNorm(d)
@@ -227,7 +229,7 @@ class _Core(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
         with torch.no_grad():
             self.wide.weight.zero_()
-            self.wide.weight[:sources, 0] = 0.2  # log(v + ε)
+            self.wide.weight[:sources, 0] = 0.1  # log(v / max v + ε)
             self.wide.weight[sources : 2 * sources, 0] = 1.0  # v / max v
             self.wide.weight[2 * sources, 0] = 1.0
             self.item_effect.weight.zero_()
@@ -302,11 +304,10 @@ class _Core(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Whole logits [B, N], the encoder's own [B, N], and the weights [B, 2 S + 1]."""
         deep = torch.einsum("bd,bnd->bn", user, candidate_vectors)
-        peak = source_scores.amax(1, keepdim=True).clamp(min=EPSILON)  # [B, 1, S]
-        logs = (source_scores + EPSILON).log() - (peak + EPSILON).log()
-        wide = torch.cat([logs, source_scores / peak], -1)  # [B, N, 2 S]
+        share = source_scores / source_scores.amax(1, keepdim=True).clamp(min=FAINTEST)  # [B, N, S]
+        heard = torch.cat([(share + EPSILON).log(), share], -1)  # [B, N, 2 S]
         weights = self.wide(features)  # [B, 2 S + 1]
-        blended = torch.einsum("bns,bs->bn", wide, weights[:, :-1]) + weights[:, -1:] * deep
+        blended = torch.einsum("bns,bs->bn", heard, weights[:, :-1]) + weights[:, -1:] * deep
         return blended + self.item_effect(candidate_features).squeeze(-1), deep, weights
 
 

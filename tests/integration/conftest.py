@@ -20,6 +20,7 @@ from kafka.errors import KafkaError
 from streamer import topics
 from streamer.settings import Settings
 from streamer.state import state_path
+from streamer.trainer import GROUP as TRAINER_GROUP
 from streamer.workers import GROUP
 
 
@@ -32,10 +33,11 @@ def fresh_topics(settings: Settings) -> Settings:
         if names:
             admin.delete_topics(names)
             wait_until(lambda: not set(names) & set(admin.list_topics()), "the topics are deleted", 30)
-        try:
-            admin.delete_groups([GROUP])
-        except KafkaError:
-            pass  # there was none
+        for group in (GROUP, TRAINER_GROUP):
+            try:
+                admin.delete_groups([group])
+            except KafkaError:
+                pass  # there was none
     finally:
         admin.close()
     topics.create_topics(settings)
@@ -146,6 +148,12 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float,
         if time.monotonic() > deadline:
             raise TimeoutError(f"{timeout_seconds:g} s have not been enough until {what}")
         time.sleep(every_seconds)
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., None]:
+    """Look again and again until a condition holds."""
+    return wait_until
 
 
 @pytest.fixture

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from feature_store.vectors import NAMES
 from streamer.effects import Record
-from streamer.settings import Settings, Stores
+from streamer.examples import Example, History, Position
+from streamer.settings import Learning, Sessions, Settings, Stores
 from streamer.state import PartitionState, state_path
 
 Value = dict[str, Any] | bytes | None
@@ -61,3 +64,54 @@ def open_state(own_settings: Settings) -> Iterator[Callable[[], PartitionState]]
     yield open_again
     for state in opened:
         state.close()
+
+
+@pytest.fixture
+def example() -> Callable[..., Example]:
+    """Make examples: ``example(offset, user_id, item_id, history=[…], **fields)``, an event a minute."""
+
+    def make(offset: int, user_id: str = "u", item_id: str | None = "a", **fields: Any) -> Example:
+        past, time_ms = fields.pop("history", []), Stream.start_ms + 60_000 * offset
+        history = History(past, ["view"] * len(past), [time_ms - 60_000 * back for back in range(len(past), 0, -1)])
+        known: dict[str, Any] = {
+            "example_id": f"x{offset}",
+            "kind": "interaction",
+            "source": Position(fields.pop("partition", 0), offset, fields.pop("index", 0)),
+            "user_id": user_id,
+            "item_id": item_id,
+            "action": "view",
+            "event_time_ms": time_ms,
+            "published_time_ms": time_ms + 5,
+            "history": history,
+            "session_length": len(past),
+            "features": [1.0] + [0.0] * (len(NAMES) - 1),
+        }
+        return Example(**(known | fields))
+
+    return make
+
+
+@pytest.fixture
+def walk(example: Callable[..., Example]) -> Callable[..., list[Example]]:
+    """Make the examples of users who take items of a small catalogue in turns, with their true histories."""
+
+    def make(number: int, first_offset: int = 0, users: int = 5, items: int = 12, seed: int = 3) -> list[Example]:
+        draw = random.Random(seed)
+        pasts: dict[str, list[str]] = {}
+        made = []
+        for offset in range(first_offset + number):
+            user_id, item_id = f"u{draw.randrange(users)}", f"i{draw.randrange(items)}"
+            past = pasts.setdefault(user_id, [])
+            if offset >= first_offset:
+                made.append(example(offset, user_id, item_id, history=past[-10:]))
+            past.append(item_id)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def small_settings(tmp_path: Path) -> Settings:
+    """Settings of a learner small enough for tests."""
+    sizes = Learning(catalog_rows=32, dimension=8, candidates=10, neighbours=10, batch_examples=16)
+    return Settings(stores=Stores(state_dir=tmp_path), learning=sizes, sessions=Sessions(history_limit=6))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from exporters.explain import EPSILON, contributions, why_lines
+from exporters.explain import EPSILON, FAINTEST, contributions, why_lines
 
 
 def test_contributions_and_logits_differ_by_one_constant():
     generator = np.random.default_rng(3)
     scores = generator.random((6, 2)) * (generator.random((6, 2)) > 0.4)
     a, b, deep = np.array([0.2, 0.1]), np.array([1.0, 2.0]), generator.normal(size=6)
-    peak = np.maximum(scores.max(0), EPSILON)
-    logits = (np.log(scores + EPSILON) - np.log(peak + EPSILON)) @ a + scores / peak @ b + deep
+    peak = np.maximum(scores.max(0), FAINTEST)
+    logits = np.log(scores / peak + EPSILON) @ a + scores / peak @ b + deep
     parts = contributions(["x", "y"], scores, logits, np.concatenate([a, b, [1.0]]))
     rest = logits - parts.values.sum(axis=1)
     assert np.ptp(rest) < 1e-6

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from feature_store.vectors import ITEM_NAMES
+from online_models.catalog import Catalog
+from online_models.counting import Transitions
+from online_models.sources import CandidateSources
+from online_models.vocabulary import action_row, query_tokens, surface_row
+from streamer.batches import USER_BUCKETS, BatchBuilder, BatchShape, SeenItems, user_row
+
+
+@pytest.fixture
+def builder() -> BatchBuilder:
+    """Six items a … f in the rows 2 … 7; the only source says a → b, c."""
+    catalog, transitions = Catalog(rows=32), Transitions(rows=32, width=8)
+    for time_s, item_id in enumerate("abcdef"):
+        catalog.admit(item_id, float(time_s))
+    for target in (3, 3, 4):
+        transitions.observe(np.array([2]), target)
+    features = np.arange(32 * len(ITEM_NAMES), dtype=np.float32).reshape(32, -1)
+    shape = BatchShape(history=4, candidates=10, negatives=40, from_model=0)
+    return BatchBuilder(catalog, CandidateSources({"transitions": transitions}), features, shape)
+
+
+def rows_of(builder: BatchBuilder, *examples: Any) -> list[set[str | None]]:
+    items = builder.build(list(examples)).candidates.items.tolist()
+    return [{builder.catalog.id_of(row) for row in rows if row} for rows in items]
+
+
+class TestContext:
+    def test_histories_are_right_aligned_and_cut_to_the_newest(self, builder, example) -> None:
+        context = builder.context([example(9, history=["a", "b"]), example(9, history=list("abcdef")), example(9)])
+        assert context.history_items.tolist() == [[0, 0, 2, 3], [4, 5, 6, 7], [0, 0, 0, 0]]
+        assert context.history_actions[0].tolist() == [0, 0, 1, 1]
+        assert context.history_ages_seconds[0].tolist() == [0, 0, 120, 60]
+
+    def test_an_event_that_came_late_is_not_of_negative_age(self, builder, example) -> None:
+        one = example(9, history=["a"])
+        one.history.event_times_ms[0] = one.event_time_ms + 5_000
+        assert builder.context([one]).history_ages_seconds.min() == 0
+
+    def test_what_is_unknown_is_row_1_and_what_is_absent_row_0(self, builder, example) -> None:
+        fields = {"surface": "search", "query": "red shoes", "source_item_id": "b"}
+        context = builder.context([example(1, history=["zzz"]), example(1, source_item_id="zzz"), example(1, **fields)])
+        assert context.history_items[0].tolist() == [0, 0, 0, 1]
+        assert context.source_item.tolist() == [0, 1, 3]
+        assert context.surface.tolist() == [0, 0, surface_row("search")]
+        assert context.query[2].tolist() == query_tokens("red shoes").tolist()
+        assert context.query[:2].sum() == 0
+
+    def test_users_and_times(self, builder, example) -> None:
+        context = builder.context([example(3, "ada"), example(4, "bob")])
+        assert context.user.tolist() == [user_row("ada"), user_row("bob")]
+        assert 0 < context.user.min() and context.user.max() < USER_BUCKETS
+        assert context.time_seconds.dtype == torch.float64 and context.time_seconds.diff().item() == 60
+
+
+class TestSampled:
+    def test_retrieved_items_the_target_and_drawn_ones(self, builder, example) -> None:
+        batch = builder.build([example(9, item_id="d", history=["a"])])
+        rows = batch.candidates.items[0].tolist()
+        assert rows[:3] == [3, 4, 5], "b and c as the source ranks them, then the target"
+        assert batch.labels[0].tolist() == [float(row == 5) for row in rows]
+        assert batch.candidates.source_scores[0, :2, 0].tolist() == pytest.approx([2 / 4, 1 / 4])
+        assert batch.candidates.source_scores[0, 2:].sum() == 0
+        assert len(set(rows)) == len(rows) and 2 not in rows, "no repeats, nothing that the user has just seen"
+        assert set(rows) == {3, 4, 5, 6, 7}
+
+    def test_a_target_that_was_retrieved_is_there_once(self, builder, example) -> None:
+        batch = builder.build([example(9, item_id="b", history=["a"])])
+        rows = batch.candidates.items[0].tolist()
+        assert rows.count(3) == 1 and batch.labels[0].sum() == 1 and rows[0] == 3
+
+    def test_only_drawn_items_have_a_chance_below_one(self, builder, example) -> None:
+        for number in range(20):
+            builder.catalog.admit(f"more{number}", 10.0)
+        builder.shape = BatchShape(history=4, candidates=10, negatives=13, from_model=0)
+        batch = builder.build([example(9, item_id="d", history=["a"])])
+        log_q, rows = batch.log_q[0], batch.candidates.items[0]
+        assert log_q[:3].tolist() == [0, 0, 0]
+        assert len(rows) > 3 and log_q[3:].tolist() == pytest.approx([np.log(13 / 26)] * (len(rows) - 3))
+
+    def test_what_a_user_has_taken_is_no_negative_later(self, builder, example) -> None:
+        assert "e" in rows_of(builder, example(1, "ada", "d", history=["a"]))[0]
+        rows_of(builder, example(2, "ada", "e"))
+        later, other = rows_of(builder, example(3, "ada", "b"), example(3, "bob", "b"))
+        assert not {"d", "e"} & later and {"d", "e"} <= other
+        assert "d" in rows_of(builder, example(4, "ada", "d"))[0], "but an item taken again is the target again"
+
+    def test_what_serving_would_not_have_offered_is_marked(self, builder, example) -> None:
+        missed = builder.build([example(9, "u", "d", history=["a"])])
+        found = builder.build([example(9, "v", "b", history=["a"])])
+        assert missed.offered[0].tolist() == [True, True, False, False, False], "b, c; then d and what was drawn"
+        assert found.offered[0, :2].all() and (found.offered & (found.labels == 1)).any()
+        assert not found.offered[0, 2:].any()
+
+    def test_an_unknown_target_leaves_no_positive(self, builder, example) -> None:
+        batch = builder.build([example(9, item_id="never admitted", history=["a"])])
+        assert batch.labels.sum() == 0 and 1 not in batch.candidates.items
+
+    def test_the_models_own_candidates_take_part(self, builder, example) -> None:
+        builder.shape = BatchShape(history=4, candidates=10, negatives=0, from_model=1)
+        builder.retrieve = lambda context: np.full((len(context.surface), 1), 7)
+        assert rows_of(builder, example(9, item_id="d", history=["a"]), example(9, "v", "f")) == [set("bcdf"), {"f"}]
+
+    def test_features_belong_to_the_rows(self, builder, example) -> None:
+        candidates = builder.build([example(9, item_id="d"), example(9, "v", "b", history=["a"])]).candidates
+        assert torch.equal(candidates.features, torch.from_numpy(builder.item_features)[candidates.items])
+
+    def test_an_empty_catalogue_and_no_target_still_make_a_batch(self, example) -> None:
+        sources = CandidateSources({"transitions": Transitions(rows=8, width=2)})
+        empty = BatchBuilder(Catalog(rows=8), sources, np.zeros((8, len(ITEM_NAMES)), np.float32), BatchShape())
+        batch = empty.build([example(0, item_id=None)])
+        assert batch.candidates.items.tolist() == [[0]] and batch.labels.sum() == 0
+
+
+class TestSlate:
+    def test_a_logged_slate_is_taken_as_it_was_served(self, builder, example) -> None:
+        served = [[0.25], [0.5], [0.75]]
+        slate = {"slate": ["c", "zzz", "a"], "outcomes": [0, 0, 1], "source_scores": served}
+        batch = builder.build([example(9, item_id="a", history=["a"], **slate)])
+        assert batch.candidates.items.tolist() == [[4, 1, 2]]
+        assert batch.labels.tolist() == [[0, 0, 1]] and batch.log_q.sum() == 0
+        assert batch.candidates.source_scores[0].tolist() == served
+
+    @pytest.mark.parametrize("served", [None, [[0.1, 0.2], [0.3, 0.4]], [[0.5]]])
+    def test_scores_that_do_not_fit_are_computed_again(self, builder, example, served) -> None:
+        fields = {"slate": ["b", "f"], "outcomes": [1, 0], "source_scores": served}
+        batch = builder.build([example(9, item_id="b", history=["a"], **fields)])
+        assert batch.candidates.source_scores[0, :, 0].tolist() == pytest.approx([2 / 4, 0])
+
+    def test_a_slate_that_nobody_took_from_has_no_positive(self, builder, example) -> None:
+        fields: dict[str, Any] = {"kind": "impression", "item_id": None, "action": None}
+        batch = builder.build([example(9, slate=["b", "c"], outcomes=[0, 0], **fields)])
+        assert batch.labels.sum() == 0 and batch.actions.tolist() == [0]
+
+    def test_short_ones_are_padded_to_the_longest(self, builder, example) -> None:
+        batch = builder.build([example(9, item_id="b", slate=["b"], outcomes=[1]), example(9, "v", "d", history=["a"])])
+        width = batch.labels.shape[1]
+        assert width > 1 and batch.candidates.mask.sum(1).tolist() == [1, width]
+        assert batch.candidates.source_scores[0, 1:].sum() == batch.labels[0, 1:].sum() == 0
+        assert batch.actions.tolist() == [action_row("view")] * 2
+
+
+def test_admission_gives_rows_to_what_was_taken_only(builder, example) -> None:
+    examples = [example(9, item_id="new", slate=["new", "shown"], outcomes=[1, 0]), example(9, item_id=None)]
+    builder.admit([*examples, example(9, kind="impression", item_id="odd")])
+    assert "new" in builder.catalog and "shown" not in builder.catalog and "odd" not in builder.catalog
+
+
+def test_building_is_repeatable_and_resumes(builder, example) -> None:
+    builder.build([example(1, "ada", "d")])
+    state = builder.state_dict()
+    first = builder.build([example(2, "ada", "b")])
+    builder.build([example(3, "bob", "c")])
+    builder.load_state_dict(state)
+    assert builder.seen.of("ada").tolist() == [5] and builder.seen.of("bob").tolist() == []
+    again = builder.build([example(2, "ada", "b")])
+    assert torch.equal(first.candidates.items, again.candidates.items)
+
+
+class TestSeenItems:
+    def test_bounds(self) -> None:
+        seen = SeenItems(users=2, items=3)
+        for row in (2, 3, 2, 4, 5):
+            seen.add("ada", row)
+        assert seen.of("ada").tolist() == [3, 4, 5]
+        seen.add("bob", 2)
+        seen.add("ada", 5)
+        seen.add("eve", 2)
+        assert seen.of("bob").tolist() == [] and seen.of("ada").tolist() == [3, 4, 5]
+
+    def test_state_keeps_the_order_of_the_users(self) -> None:
+        seen, again = SeenItems(users=2), SeenItems(users=2)
+        again.add("left over", 9)
+        again.load_state_dict(seen.state_dict())
+        assert again.of("left over").tolist() == []
+        seen.add("ada", 2)
+        seen.add("bob", 3)
+        seen.add("bob", 4)
+        again.load_state_dict(seen.state_dict())
+        again.add("eve", 5)
+        assert [again.of(user).tolist() for user in ("ada", "bob", "eve")] == [[], [3, 4], [5]]

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from exporters import deltas
+from feature_store.user_state import ItemInfo
+from online_models import state_tree
+from streamer import examples, metrics, topics, trainer
+from streamer.examples import Example
+from streamer.settings import Settings
+from streamer.trainer import Trainer, create_app
+
+
+@dataclass
+class Broker:
+    """Remembers what was sent, acknowledged and asked for again."""
+
+    sent: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    seeks: list[tuple[int, int]] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
+
+    def event(self, offset: int, value: Example | bytes, partition: int = 0) -> Any:
+        raw = value if isinstance(value, bytes) else examples.encode(value)
+        message = SimpleNamespace(partition=partition, offset=offset, timestamp=1.5, key=b"u", value=raw)
+        return SimpleNamespace(message=message, ack=lambda: self.acknowledged.append(offset))
+
+    def events(self, made: list[Example], first: int = 0) -> list[Any]:
+        return [self.event(offset, one) for offset, one in enumerate(made, start=first)]
+
+    async def seek(self, partition: int, offset: int) -> None:
+        self.seeks.append((partition, offset))
+
+    def highwater(self, partition: int) -> int | None:
+        """Offset behind the last record, where it is known."""
+        return self.ends.get(partition)
+
+    async def send(self, topic: str, value: bytes, key: bytes) -> None:
+        self.sent.append((topic, value, key))
+
+    async def flush(self) -> None:
+        """All of it is acknowledged at once."""
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+async def start(small_settings: Settings, broker: Broker) -> Callable[[], Trainer]:
+    """Make trainers of the same settings, one after the other; none is connected."""
+
+    def make() -> Trainer:
+        made = Trainer(small_settings)
+        made._producer = broker  # type: ignore[assignment]
+        made._resume()
+        return made
+
+    return make
+
+
+async def test_examples_are_acknowledged_only_once_a_snapshot_holds_them(start, broker: Broker, walk) -> None:
+    one = start()
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    assert broker.acknowledged == [] and one.student.learned == 8
+    await one.save()
+    assert broker.acknowledged == list(range(8))
+    latest = one._snapshots.latest()
+    assert latest.state["offsets"] == {"0": 7} and latest.state["student"]["learned"] == 8
+    await one.save()
+    assert len(one._snapshots.paths()) == 1, "nothing new: nothing is written"
+
+
+async def test_after_a_crash_what_comes_again_is_learnt_once(start, broker: Broker, walk) -> None:
+    first, straight = start(), start()
+    await first.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    await first.save()
+    await first.handle(broker.events(walk(8, 8), 8), broker.seek, broker.highwater)  # lost: no snapshot holds it
+    second = start()
+    assert second.student.learned == 8 and second.offsets == {0: 7}
+    await second.handle(broker.events(walk(16)), broker.seek, broker.highwater)  # from the beginning, as a broker may
+    await straight.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    await straight.handle(broker.events(walk(8, 8), 8), broker.seek, broker.highwater)
+    assert second.student.learned == straight.student.learned == 16 and second.student.duplicates == 0
+    for name, learner in second.student.counting.items():
+        own, other = learner.state_dict(), straight.student.counting[name].state_dict()
+        assert state_tree.equal(own, other), name
+    await second.save()
+    assert broker.acknowledged[8:] == list(range(16)), "what was known already is acknowledged too"
+
+
+async def test_a_gap_is_read_again_and_nothing_behind_it_is_learnt(start, broker: Broker, walk) -> None:
+    one, made = start(), walk(8)
+    await one.handle(broker.events(made[:3]), broker.seek, broker.highwater)
+    await one.handle(broker.events(made[5:], first=5), broker.seek, broker.highwater)
+    assert broker.seeks == [(0, 3)] and one.student.learned == 3 and one.offsets == {0: 2}
+    await one.save()
+    assert broker.acknowledged == [0, 1, 2]
+    await one.handle(broker.events(made[3:], first=3), broker.seek, broker.highwater)
+    assert one.student.learned == 8 and one.offsets == {0: 7}
+
+
+async def test_what_cannot_be_read_is_passed_by_and_said(start, broker: Broker, walk, caplog) -> None:
+    one, made = start(), walk(3)
+    events = [broker.event(0, made[0]), broker.event(1, b"{broken"), broker.event(2, made[1])]
+    await one.handle(events, broker.seek, broker.highwater)
+    assert one.student.learned == 2 and one.offsets == {0: 2}
+    assert "an example at offset 1 cannot be read" in caplog.text
+    await one.save()
+    assert broker.acknowledged == [0, 1, 2], "or it would be read again for ever"
+
+
+async def test_partitions_are_counted_apart(start, broker: Broker, example) -> None:
+    one = start()
+    mixed = [broker.event(4, example(4, partition=2), 2), broker.event(0, example(0), 0)]
+    mixed.append(broker.event(5, example(5, partition=2), 2))
+    await one.handle(mixed, broker.seek, broker.highwater)
+    assert one.offsets == {2: 5, 0: 0} and one.student.learned == 3 and broker.seeks == []
+
+
+async def test_lag_is_what_lies_behind_the_last_one_applied(start, broker: Broker, walk) -> None:
+    one = start()
+    broker.ends = {0: 20}
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    lag = metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition="0")
+    assert lag._value.get() == 12
+
+
+async def test_rows_go_out_with_their_keys(start, broker: Broker, walk) -> None:
+    one = start()
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    await one.publish_rows()
+    rows = [deltas.decode(value) for _, value, _ in broker.sent]
+    assert {topic for topic, _, _ in broker.sent} == {topics.WEIGHTS.name}
+    assert [row.key for row in rows] == [key for _, _, key in broker.sent]
+    assert {row.step for row in rows} == {8} and {"item_vectors", "popularity"} <= {row.table for row in rows}
+    broker.sent.clear()
+    await one.publish_rows()
+    assert broker.sent == []
+
+
+async def test_items_are_described_once_until_they_change(start, broker: Broker, example, monkeypatch) -> None:
+    one, described = start(), []
+    monkeypatch.setattr(one.student, "describe", described.append)
+    film = ItemInfo(item_id="a", title="Alien")
+    one._items.items["a"] = film
+    for offset in range(2):
+        await one.handle(broker.events([example(offset)], offset), broker.seek, broker.highwater)
+    assert described == [film]
+    one._items.items["a"] = changed = ItemInfo(item_id="a", title="Aliens")
+    await one.handle(broker.events([example(2)], 2), broker.seek, broker.highwater)
+    assert described == [film, changed]
+
+
+async def test_a_version_is_copied_so_that_learning_goes_on(start, broker: Broker, walk) -> None:
+    one = start()
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    await one.publish_rows()
+    job = one._copy()
+    before = job["tables"]["item_vectors"].copy()
+    values = {name: value.clone() for name, value in job["graphs"]["rank"].module.state_dict().items()}
+    await one.handle(broker.events(walk(16, 8), 8), broker.seek, broker.highwater)
+    assert job["step"] == 8 and job["offsets"] == {"0": 7}
+    assert (job["tables"]["item_vectors"] == before).all()
+    after = job["graphs"]["rank"].module.state_dict()
+    assert all((after[name] == value).all() for name, value in values.items())
+
+
+async def test_a_rhythm_outlives_its_errors(caplog: pytest.LogCaptureFixture) -> None:
+    done = asyncio.Event()
+    calls = 0
+
+    async def fails_once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("the disk is full")
+        done.set()
+
+    task = asyncio.create_task(trainer._every(0.001, fails_once))
+    await asyncio.wait_for(done.wait(), 5)
+    task.cancel()
+    assert "fails_once failed" in caplog.text and "the disk is full" in caplog.text
+
+
+def test_the_app_starts_on_a_machine_without_a_state_folder(small_settings: Settings, tmp_path) -> None:
+    stores = small_settings.stores.model_copy(update={"state_dir": tmp_path / "not" / "there yet"})
+    app = create_app(small_settings.model_copy(update={"stores": stores}))
+    app.conf.datadir.mkdir(exist_ok=True)  # as Faust does
+    assert app.settings_of_headwater.stores.snapshots_dir.parent == stores.state_dir
+
+
+async def test_an_app_that_could_not_start_stops_without_another_error(small_settings: Settings) -> None:
+    await create_app(small_settings).on_stop()

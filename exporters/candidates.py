@@ -18,7 +18,7 @@ from online_models.sources import CandidateSources
 
 UNKNOWN = 1
 _NEW_ITEMS = 20
-_NEAREST = 100
+_NEAREST = 20
 _EVER = 1 << 62
 
 

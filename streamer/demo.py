@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -40,7 +42,8 @@ READY_SECONDS = 120.0
 CAUGHT_UP_SECONDS = 300.0
 DEFAULT_DATASET = "ml-100k"
 SIMULATED_EVENTS = 20_000
-FETCH_MAX_WAIT_MS = 10  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
+TRAINER_NICENESS = 10  # it works all the time; the others must answer at once
+FETCH_MAX_WAIT_MS = 15  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
 _ACCOUNTED = ("events_consumed", "dead_letters", "duplicate_events")
 
 
@@ -54,7 +57,7 @@ class DemoOptions:
     once: bool = False
     report: Path | None = None
     ask_share: float = 0.1
-    lead: int = 128
+    lead: int = 256
     port: int = 8_080
     state: Path | None = None
     broker: str | None = None
@@ -77,6 +80,8 @@ def choose_source(options: DemoOptions, data: Path | None, console: Console) -> 
 
 def run(options: DemoOptions, settings: Settings, console: Console) -> dict[str, Any]:
     """Run the demo; returns what ``--json`` writes."""
+    # A SIGTERM unwinds like Ctrl-C, so that no child outlives the demo.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     source = choose_source(options, settings.data, console)
     console.print(f"[bold]{source.name}[/]: {source.description}")
     with contextlib.ExitStack() as stack:
@@ -118,7 +123,8 @@ class _System:
                 "HEADWATER_METRICS_PORT": str(self.ports.get(name, 0)),
                 "HEADWATER_KAFKA__FETCH_MAX_WAIT_MS": str(FETCH_MAX_WAIT_MS),
             }
-            self.children.append(Child(arguments, environment, self.state / "logs" / f"{name}.log"))
+            niceness = TRAINER_NICENESS if name == "train" else 0
+            self.children.append(Child(arguments, environment, self.state / "logs" / f"{name}.log", niceness))
 
     def check(self) -> None:
         for child in self.children:

@@ -65,6 +65,8 @@ class Door:
         Share of the events after the warm-up at which the server is asked.
     lead
         How many events the driver may be ahead of the learner.
+    most_per_second
+        Events are kept at least this far apart.
     seed
         Of the sample.
     """
@@ -77,13 +79,15 @@ class Door:
         *,
         share: float = 0.1,
         lead: int = 256,
+        most_per_second: float = 400.0,
         seed: int = 7,
     ) -> None:
         self._producer, self._session, self._backlog = producer, session, backlog
-        self.share, self.lead, self.seed = share, lead, seed
+        self.share, self.lead, self.seed, self.most_per_second = share, lead, seed, most_per_second
         self.report = DoorReport()
         self._chains: dict[str, asyncio.Task[None]] = {}
         self._previous: dict[str, tuple[str, float]] = {}  # user -> last event published, when
+        self._next_at = 0.0
         self._room = lead  # events that may be begun before the backlog is asked for again
 
     def sample(self, events: int, warm_up: float = 0.2) -> set[int]:
@@ -134,14 +138,22 @@ class Door:
 
     async def _stay_close(self) -> None:
         """Wait while the events begun are ``lead`` ahead of the events learnt."""
+        await self._spacing()
         while self._room <= 0:
             waiting = sum(not chain.done() for chain in self._chains.values())
             ahead = await self._backlog(self.report.published) + waiting
             self.report.most_ahead = max(self.report.most_ahead, ahead)
             self._room = self.lead - ahead
             if self._room <= 0:
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.08)
         self._room -= 1
+
+    async def _spacing(self) -> None:
+        """Keep events apart: users do not act in bursts of hundreds, and a burst would be measured as latency."""
+        wait_seconds = self._next_at - time.monotonic()
+        if wait_seconds > 0:
+            await asyncio.sleep(wait_seconds)
+        self._next_at = max(time.monotonic(), self._next_at) + 1 / self.most_per_second
 
     async def _ask(self, event: Event) -> None:
         await self._wait_for_previous(event.user_id or "")

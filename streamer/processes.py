@@ -25,11 +25,13 @@ class Child:
         Settings added to this process's own.
     log
         File that takes its output.
+    niceness
+        Added to the priority number: background work leaves the processor to those that somebody waits for.
     """
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path, niceness: int = 0) -> None:
         self.name, self.log = arguments[0], log
-        self.arguments, self.environment = arguments, environment
+        self.arguments, self.environment, self.niceness = arguments, environment, niceness
         log.parent.mkdir(parents=True, exist_ok=True)
         self._file = log.open("ab")
         self._process = self._start()
@@ -37,7 +39,7 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         # One thread each: several processes share few cores, and small matrices gain nothing from more.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
-        command = [sys.executable, "-m", "streamer", *self.arguments]
+        command = ["nice", "-n", str(self.niceness), sys.executable, "-m", "streamer", *self.arguments]
         return subprocess.Popen(
             command, env=environment, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -87,7 +87,7 @@ class Learning(BaseModel):
     admission_sightings: int = Field(1, ge=1)
     dimension: int = Field(64, ge=8)
     batch_examples: int = Field(64, ge=1)
-    batch_within_seconds: float = Field(0.1, gt=0)
+    batch_within_seconds: float = Field(0.25, gt=0)
     candidates: int = Field(120, ge=10)
     neighbours: int = Field(200, ge=10)
     publish_rows_seconds: float = Field(0.5, gt=0)

@@ -30,7 +30,7 @@ from feature_store.user_state import ItemInfo
 from streamer import metrics, topics
 from streamer.effects import Message, Record
 from streamer.examples import Example, decode
-from streamer.faust_transport import transport_of
+from streamer.faust_process import run_app, transport_of
 from streamer.gaps import GapGuard
 from streamer.item_reader import ItemReader
 from streamer.settings import Settings
@@ -118,7 +118,6 @@ class Trainer:
             for partition, records in _by_partition(events).items():
                 accepted = await self._accept(partition, records, seek)
                 examples += [example for record in accepted if (example := _read(record)) is not None]
-            self._describe_items()
             plotted = await asyncio.to_thread(self.student.learn, examples) if examples else {}
             for event in events:
                 if event.message.offset <= self.offsets.get(event.message.partition, -1):
@@ -135,6 +134,7 @@ class Trainer:
     async def publish_rows(self) -> None:
         """Write the rows that changed to the weights topic."""
         async with self._lock:
+            self._describe_items()
             rows = await asyncio.to_thread(self.student.take_rows)
             step = self.student.learned
         for row in rows:
@@ -316,12 +316,7 @@ def create_app(settings: Settings) -> TrainerApp:
 
 def run(settings: Settings, log_level: str = "WARNING") -> None:
     """Run the trainer in the foreground until SIGTERM or SIGINT; ends the process."""
-    topics.create_topics(settings)
-    port = metrics.start(settings.metrics_port)
-    logging.basicConfig(level=log_level)
-    _log.info("metrics at http://localhost:%d/metrics", port)
-    worker = faust.Worker(create_app(settings), loglevel=log_level, quiet=True, redirect_stdouts=False)
-    worker.execute_from_commandline()
+    run_app(create_app, settings, log_level)
 
 
 def _by_partition(events: Sequence[Any]) -> dict[int, list[Record]]:

@@ -16,9 +16,9 @@ from typing import Any
 import faust
 from faust.types import TP
 
-from streamer import metrics, topics
+from streamer import topics
 from streamer.effects import Record
-from streamer.faust_transport import transport_of
+from streamer.faust_process import run_app, transport_of
 from streamer.session_worker import SessionWorker
 from streamer.settings import Sessions, Settings
 
@@ -55,15 +55,6 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         await self.consumer.seek(TP(topics.EVENTS.name, partition), offset)
 
 
-class Worker(faust.Worker):  # type: ignore[misc]
-    """Faust's worker, but records below the log level are not even made: its own root logger takes all of them."""
-
-    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Set the level where the clients look before they write a line for every request."""
-        super().on_setup_root_logger(logger, level)
-        logger.setLevel(level)
-
-
 def create_app(settings: Settings) -> WorkerApp:
     """Build the Faust app.
 
@@ -96,12 +87,7 @@ def create_app(settings: Settings) -> WorkerApp:
 
 def run(settings: Settings, log_level: str = "WARNING") -> None:
     """Run the worker in the foreground until SIGTERM or SIGINT; ends the process."""
-    topics.create_topics(settings)
-    port = metrics.start(settings.metrics_port)
-    logging.basicConfig(level=log_level)
-    _log.info("metrics at http://localhost:%d/metrics", port)
-    worker = Worker(create_app(settings), loglevel=log_level, quiet=True, redirect_stdouts=False)
-    worker.execute_from_commandline()
+    run_app(create_app, settings, log_level)
 
 
 def _connect_signals(app: WorkerApp) -> None:

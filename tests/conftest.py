@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def settings(tmp_path: Path, broker: str) -> Settings:
 @contextmanager
 def kafka_folder_broker(script: Path, data_dir: Path) -> Iterator[str]:
     """Apache Kafka as a child process, by a script that takes ``--port`` and ``--data`` and prints ``ready``."""
-    port = free_port()
+    port = _two_free_ports()
     log = data_dir / "broker.log"
     with log.open("wb") as file:
         command = [str(script), "--port", str(port), "--data", str(data_dir / "kafka")]
@@ -68,6 +69,16 @@ def kafka_folder_broker(script: Path, data_dir: Path) -> Iterator[str]:
         yield f"localhost:{port}"
     finally:
         stop_process(process, timeout_seconds=15)
+
+
+def _two_free_ports() -> int:
+    """Pick a free port whose successor is free too: the controller listens there."""
+    for _ in range(50):
+        port = free_port()
+        with socket.socket() as probe:
+            if port < 65_535 and probe.connect_ex(("127.0.0.1", port + 1)) != 0:
+                return port
+    raise BrokerError("no two free ports in a row were found on 127.0.0.1")
 
 
 def _wait_for_line(process: subprocess.Popen[bytes], log: Path, line: str, timeout_seconds: float = 90) -> None:
@@ -98,7 +109,7 @@ def _start_broker(stack: ExitStack, tmp: pytest.TempPathFactory) -> tuple[str, s
             raise BrokerError(f"HEADWATER_TEST_BROKER={given!r} does not answer; start it or unset the variable")
         return given, "the broker of HEADWATER_TEST_BROKER"
     if os.environ.get("HEADWATER_TEST_DOCKER") == "1" and docker_answers():
-        return stack.enter_context(_docker_kafka()), "Apache Kafka in Docker"
+        return stack.enter_context(docker_kafka()), "Apache Kafka in Docker"
     if script := kafka_run_script():
         return stack.enter_context(kafka_folder_broker(script, tmp.mktemp("kafka"))), "Apache Kafka, a local process"
     try:
@@ -108,7 +119,8 @@ def _start_broker(stack: ExitStack, tmp: pytest.TempPathFactory) -> tuple[str, s
 
 
 @contextmanager
-def _docker_kafka() -> Iterator[str]:
+def docker_kafka() -> Iterator[str]:
+    """Apache Kafka in a container, by testcontainers."""
     from testcontainers.kafka import KafkaContainer
 
     with KafkaContainer(

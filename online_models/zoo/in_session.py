@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from online_models.batch import Batch, Candidates, Context
+from online_models.encoders.transformer import TransformerBlock, causal_mask
 from online_models.learner import Graph
 from online_models.losses import softmax_cross_entropy
 from online_models.optim.grouped import Grouped
@@ -211,8 +212,8 @@ class _Core(nn.Module):
         self.context = nn.Linear(config.features + 3 * d, d)
         self.norm = nn.LayerNorm(d)
         self.dropout = nn.Dropout(config.dropout)
-        self.intent_encoder = _Block(d, config.heads, config.dropout)
-        self.item_encoder = _Block(d, config.heads, config.dropout)
+        self.intent_encoder = TransformerBlock(d, config.heads, config.dropout)
+        self.item_encoder = TransformerBlock(d, config.heads, config.dropout)
         self.action_head = nn.Linear(d, len(ACTIONS) + 1)
         self.category_head = nn.Linear(d, CATEGORY_BUCKETS)
         self.action_projection = nn.Linear(len(ACTIONS) + 1, d)
@@ -284,7 +285,7 @@ class _Core(nn.Module):
         asked = torch.cat([features, self.surfaces(surface), words, source_vector * scale], -1)
         tokens = torch.cat([tokens, self.context(asked).unsqueeze(1)], 1)  # [B, L + 1, D]
         tokens = self.dropout(self.norm(tokens))
-        allowed = _allowed(history_mask)
+        allowed = causal_mask(history_mask)
         encoded = self.intent_encoder(tokens, allowed)
         actions, categories = self.action_head(encoded[:, -1]), self.category_head(encoded[:, -1])
         intents = torch.stack(
@@ -341,43 +342,3 @@ class _Encode(nn.Module):
             query,
         )[0]
         return user
-
-
-class _Block(nn.Module):
-    """Pre-norm transformer block."""
-
-    def __init__(self, dimension: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.forward_norm = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
-        self.query, self.keys_values = nn.Linear(dimension, dimension), nn.Linear(dimension, 2 * dimension)
-        self.output = nn.Linear(dimension, dimension)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(dimension, 2 * dimension), nn.GELU(), nn.Linear(2 * dimension, dimension)
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor, allowed: Tensor, queries: int = 0) -> Tensor:
-        """Attend where ``allowed`` [B, 1, T, T] is true, from the last ``queries`` tokens (0: all) -> [B, Q, D]."""
-        normed = self.attention_norm(tokens)
-        query = self._split(self.query(normed[:, -queries:]))  # [B, heads, Q, D / heads]
-        key, value = (self._split(part) for part in self.keys_values(normed).chunk(2, -1))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, :, -queries:])
-        rest: Tensor = tokens[:, -queries:]  # [B, Q, D]
-        rest = rest + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
-        rest = rest + self.dropout(self.feed_forward(self.forward_norm(rest)))
-        return rest
-
-    def _split(self, tokens: Tensor) -> Tensor:
-        batch, length, dimension = tokens.shape
-        return tokens.view(batch, length, self.heads, dimension // self.heads).transpose(1, 2)
-
-
-def _allowed(history_mask: Tensor) -> Tensor:
-    """Causal attention over real events; every token may see itself, so no row is empty. [B, 1, T, T]."""
-    keys = F.pad(history_mask, (0, 1), value=1.0)  # [B, T]
-    length = keys.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
-    itself = torch.eye(length, dtype=torch.bool, device=keys.device)
-    allowed: Tensor = (keys.unsqueeze(1) > 0) & causal | itself  # [B, T, T]
-    return allowed.unsqueeze(1)

@@ -17,7 +17,7 @@ def command(
     once: bool = typer.Option(False, "--once", help="End when all events are learnt, instead of serving on."),
     report: Path | None = typer.Option(None, "--json", help="Write the figures to this file."),
     ask_share: float = typer.Option(0.1, min=0.0, max=1.0, help="Share of the events that are asked about first."),
-    lead: int = typer.Option(128, min=1, help="How many events may be published ahead of the learner."),
+    lead: int = typer.Option(256, min=1, help="How many events may be published ahead of the learner."),
     port: int = typer.Option(8080, min=0, max=65535, help="Port of the live page; 0 picks a free one."),
     state: Path | None = typer.Option(None, help="Folder for state and logs; a temporary one when absent."),
     broker: str | None = typer.Option(

@@ -48,7 +48,7 @@ def test_rows_arrive_in_their_tables_and_teach_the_mapping():
     assert held.rows(["a", "b", "c"]).tolist() == [2, 3, 1] and held.item_ids(np.array([2, 3, 4])) == ["a", "b", None]
     assert held.vectors[2].tolist() == [5, 5] and held.features[3].tolist() == [7]
     rows, scores = CandidateSources(held.neighbours).gather(np.array([2]), limit=9)
-    assert rows.tolist() == [3, 4, 2] and scores[0].tolist() == [1, 1]
+    assert rows.tolist() == [3, 4, 2] and set(scores[0].tolist()) == {1}
     assert held.row("*") == 1
 
 

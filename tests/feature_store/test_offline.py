@@ -147,6 +147,7 @@ def test_features_after_an_event_equal_those_of_the_online_store(online: Online,
     historical = training_set(online.feast_dir, entities)
     for (_, state), (_, row) in zip(some, historical.iterrows(), strict=True):
         store.push([state])
+        store.flush()
         found = repository.get_online_features(service, [{"user_id": state.user_id}]).to_dict()
         for name in NAMES[1:]:
             assert row[name] == pytest.approx(found[name][0], abs=1e-6), name

@@ -153,9 +153,10 @@ async def test_items_are_described_once_until_they_change(start, broker: Broker,
     one._items.items["a"] = film
     for offset in range(2):
         await one.handle(broker.events([example(offset)], offset), broker.seek, broker.highwater)
+        await one.publish_rows()
     assert described == [film]
     one._items.items["a"] = changed = ItemInfo(item_id="a", title="Aliens")
-    await one.handle(broker.events([example(2)], 2), broker.seek, broker.highwater)
+    await one.publish_rows()
     assert described == [film, changed]
 
 

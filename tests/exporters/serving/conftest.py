@@ -21,9 +21,11 @@ from exporters.runtime import ModelHost
 from exporters.server import build_app
 from exporters.services import Services
 from exporters.twins import MemoryDoor, MemorySessions
+from online_models.sources import READINGS
 
 DIMENSION, FEATURES, ITEM_FEATURES, HISTORY = 4, 3, 2, 5
-SOURCES = ("item_knn", "transitions", "popularity")
+TABLES = ("item_knn", "transitions", "popularity")
+SOURCES = tuple(name for name, reading in READINGS.items() if reading.table in TABLES)
 NOW_MS = 1_700_000_000_000
 TITLES = (
     "Toy Story",
@@ -57,7 +59,9 @@ _USER = helper.make_node("ReduceSum", ["history_vectors", "axis1"], ["user_vecto
 
 
 def rank_graph(weights: list[float]) -> bytes:
-    """logit = Σ_s w_s v_s / max v_s + Σ history vectors · candidate vector."""
+    """logit = Σ_s w_s v_s / max v_s + Σ history vectors · candidate vector; the weights are those of TABLES."""
+    given = dict(zip(TABLES, weights, strict=True))
+    weights = [given.get(name, 0.0) for name in SOURCES]
     nodes = [
         _USER,
         helper.make_node("ReduceMax", ["source_scores", "axis1"], ["top"], keepdims=1),
@@ -149,7 +153,7 @@ def services(registry: Registry) -> Services:
     publish(registry, [1.0, 3.0, 0.5], step=1)
     host = ModelHost(registry=registry)
     assert host.start().swapped
-    tables = ItemTables(16, DIMENSION, ITEM_FEATURES, SOURCES, 12)
+    tables = ItemTables(16, DIMENSION, ITEM_FEATURES, TABLES, 12)
     index = VectorIndex(DIMENSION)
     fill(tables, index)
     catalogue = Catalogue()
@@ -169,7 +173,7 @@ def services(registry: Registry) -> Services:
 def empty_services(registry: Registry) -> Services:
     """Nothing known, no model."""
     store = MemorySessions(FEATURES)
-    tables = ItemTables(16, DIMENSION, ITEM_FEATURES, SOURCES, 12)
+    tables = ItemTables(16, DIMENSION, ITEM_FEATURES, TABLES, 12)
     host = ModelHost(registry=registry)
     return Services(store=store, door=MemoryDoor(store), host=host, tables=tables, index=VectorIndex(DIMENSION))
 

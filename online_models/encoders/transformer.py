@@ -1,0 +1,67 @@
+"""The transformer block that the encoders are built of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm block: ``x + MHA(LN(x))``, then ``x + FFN(LN(x))`` with GELU and twice the width.
+
+    Parameters
+    ----------
+    dimension
+        D.
+    heads
+        Attention heads; D is divisible by it.
+    dropout
+        On both branches.
+
+    Examples
+    --------
+    >>> block = TransformerBlock(dimension=8, heads=2, dropout=0.0)
+    >>> tokens, mask = torch.zeros(1, 4, 8), causal_mask(torch.ones(1, 3))
+    >>> block(tokens, mask).shape, block(tokens, mask, queries=1).shape
+    (torch.Size([1, 4, 8]), torch.Size([1, 1, 8]))
+    """
+
+    def __init__(self, dimension: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.forward_norm = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
+        self.query, self.keys_values = nn.Linear(dimension, dimension), nn.Linear(dimension, 2 * dimension)
+        self.output = nn.Linear(dimension, dimension)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dimension, 2 * dimension), nn.GELU(), nn.Linear(2 * dimension, dimension)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, allowed: Tensor, queries: int = 0) -> Tensor:
+        """Attend where ``allowed`` [B, 1, T, T] is true, from the last ``queries`` tokens (0: all) -> [B, Q, D]."""
+        normed = self.attention_norm(tokens)
+        query = self._split(self.query(normed[:, -queries:]))  # [B, heads, Q, D / heads]
+        key, value = (self._split(part) for part in self.keys_values(normed).chunk(2, -1))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, :, -queries:])
+        rest: Tensor = tokens[:, -queries:]  # [B, Q, D]
+        rest = rest + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
+        rest = rest + self.dropout(self.feed_forward(self.forward_norm(rest)))
+        return rest
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        batch, length, dimension = tokens.shape
+        return tokens.view(batch, length, self.heads, dimension // self.heads).transpose(1, 2)
+
+
+def causal_mask(history_mask: Tensor) -> Tensor:
+    """Causal attention over real events and one token behind them, ``history_mask`` [B, T - 1] -> [B, 1, T, T].
+
+    Every token may see itself, so no row is empty: a softmax over nothing would be NaN.
+    """
+    keys = F.pad(history_mask, (0, 1), value=1.0)  # [B, T]
+    length = keys.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=keys.device)
+    allowed: Tensor = (keys.unsqueeze(1) > 0) & causal | itself  # [B, T, T]
+    return allowed.unsqueeze(1)

@@ -1,0 +1,58 @@
+"""What the Faust processes share: a transport with a settable fetch wait, and how a process is run.
+
+Faust asks its broker to hold an empty fetch for up to 1.5 s. Apache Kafka answers early when a record comes; the
+embedded broker of ``headwater demo`` holds the fetch to its end, and every event would wait with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+
+from streamer import metrics, topics
+from streamer.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, but records below the log level are not even made: its own root logger takes all of them."""
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Set the level where the clients look before they write a line for every request."""
+        super().on_setup_root_logger(logger, level)
+        logger.setLevel(level)
+
+
+def run_app(create_app: Callable[[Settings], faust.App], settings: Settings, log_level: str) -> None:
+    """Run a Faust app in the foreground until SIGTERM or SIGINT, with its metrics port; ends the process."""
+    topics.create_topics(settings)
+    port = metrics.start(settings.metrics_port)
+    logging.basicConfig(level=log_level)
+    _log.info("metrics at http://localhost:%d/metrics", port)
+    worker = Worker(create_app(settings), loglevel=log_level, quiet=True, redirect_stdouts=False)
+    worker.execute_from_commandline()
+
+
+def transport_of(app: Any, fetch_max_wait_ms: int) -> Transport:
+    """Build the transport of a Faust app whose consumer waits at most so long for an empty fetch."""
+
+    class Thread(AIOKafkaConsumerThread):  # type: ignore[misc]
+        def _create_worker_consumer(self, transport: Any) -> Any:
+            consumer = super()._create_worker_consumer(transport)
+            consumer._fetch_max_wait_ms = fetch_max_wait_ms  # read when it starts; Faust has no setting for it
+            return consumer
+
+    class PromptConsumer(Consumer):  # type: ignore[misc]
+        def _new_consumer_thread(self) -> Thread:
+            return Thread(self, loop=self.loop, beacon=self.beacon)
+
+    class PromptTransport(Transport):  # type: ignore[misc]
+        pass
+
+    PromptTransport.Consumer = PromptConsumer
+    return PromptTransport(app.conf.broker_consumer, app)

@@ -74,6 +74,16 @@ class Delivery:
         visible_ms, _ = await asyncio.gather(self._push(states), self._until_done(lambda: self._produce(messages)))
         return visible_ms
 
+    def show(self, states: Sequence[UserState]) -> float | None:
+        """Push users' states once, from a worker thread; returns when that was, or None where it failed."""
+        try:
+            if states:
+                self._store.push(states)
+        except Exception:  # the delivery after the commit tries again until it succeeds
+            _log.exception("the online store did not take %d states at once", len(states))
+            return None
+        return time.time() * 1_000
+
     async def refresh(self, users: int) -> int:
         """Write the readable features of a few users; returns how many users there were."""
         return await asyncio.to_thread(self._store.refresh, users)
@@ -132,7 +142,7 @@ def observe(effects: Sequence[Effects], visible_ms: float) -> None:
     """Count delivered effects in the process's metrics."""
     for one in effects:
         for published_ms in one.published_ms:
-            metrics.SESSION_VISIBLE_SECONDS.observe(max(visible_ms - published_ms, 0) / 1_000)
+            metrics.SESSION_VISIBLE_SECONDS.observe(max((one.shown_ms or visible_ms) - published_ms, 0) / 1_000)
         metrics.DUPLICATES.inc(one.counters["duplicates"])
         metrics.LATE.inc(one.counters["late"])
         for name, value in one.counters.items():

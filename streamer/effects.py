@@ -63,6 +63,7 @@ class Effects:
     messages: list[Message] = field(default_factory=list)
     log: list[LogEntry] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
+    shown_ms: float | None = None  # wall clock when the users' states reached the online store, if they have already
 
     @property
     def states(self) -> list[UserState]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
-from feature_store.user_state import ItemInfo
+from feature_store.user_state import ItemInfo, UserState
 from streamer.effects import Effects, Record
 from streamer.event_log import EventLog
 from streamer.pipeline import SessionPipeline
@@ -17,6 +17,8 @@ from streamer.state import PartitionState, StaleStateError, state_path
 LOG_ROWS = 5_000
 LOG_AGE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
+
+Show = Callable[[Sequence[UserState]], float | None]
 
 
 class Partition:
@@ -30,11 +32,15 @@ class Partition:
         What the catalogue says of each item.
     settings
         Folders, limits, gaps and windows.
+    show
+        Pushes users' states to the online store before the batch is durable; returns when, or None where it failed.
+        A reader then does not wait for the disk, and a crash in between is mended by computing the same states again.
     """
 
-    def __init__(self, number: int, items: Mapping[str, ItemInfo], settings: Settings) -> None:
+    def __init__(self, number: int, items: Mapping[str, ItemInfo], settings: Settings, show: Show) -> None:
         path = state_path(settings.stores.sessions_dir, number)
         self.number = number
+        self._show = show
         self.state = PartitionState(path)
         self._pipeline = SessionPipeline(number, self.state, items, settings)
         self._log = EventLog(path, settings.stores.event_log_dir, number)
@@ -87,6 +93,7 @@ class Partition:
         effects = self._pipeline.process(records)
         if effects is None:
             return []
+        effects.shown_ms = self._show(effects.states)
         self.state.commit(effects)
         return [effects]
 

@@ -124,14 +124,15 @@ class SessionWorker:
         if not everything:
             return
         messages = {number: [sent for one in effects for sent in one.messages] for number, effects in applied.items()}
-        visible_ms = await self._delivery.deliver(messages, [state for one in everything for state in one.states])
+        waiting = [state for one in everything if one.shown_ms is None for state in one.states]
+        visible_ms = await self._delivery.deliver(messages, waiting)
         for number, effects in applied.items():
             if effects:
                 self._partitions[number].state.mark_delivered(effects[-1].after.commit)
         observe(everything, visible_ms)
 
     async def _open(self, number: int) -> None:
-        partition = await asyncio.to_thread(Partition, number, self._items.items, self._settings)
+        partition = await asyncio.to_thread(Partition, number, self._items.items, self._settings, self._delivery.show)
         await self._check_same_topic(partition)
         messages, states = partition.state.undelivered()
         await self._delivery.deliver({number: messages}, states)

@@ -40,6 +40,7 @@ from streamer.student import Student
 GROUP = "headwater-trainer"
 MODEL = "student"
 ITEMS_PUSHED_SECONDS = 5.0
+SESSION_TIMEOUT_SECONDS = 12.0  # heartbeats have a thread of their own: a long step does not stop them
 _log = logging.getLogger(__name__)
 
 
@@ -291,8 +292,8 @@ def create_app(settings: Settings) -> TrainerApp:
         web_enabled=False,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=4 * 1_048_576,
-        broker_session_timeout=30.0,
-        broker_heartbeat_interval=5.0,
+        broker_session_timeout=SESSION_TIMEOUT_SECONDS,
+        broker_heartbeat_interval=SESSION_TIMEOUT_SECONDS / 4,
         broker_commit_interval=1.0,
         stream_wait_empty=False,
         stream_buffer_maxsize=4_096,

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from exporters.registry import Registry
 from streamer import topics
 from streamer.baselines import Taken, measure
 from streamer.broker import embedded_broker, free_port
@@ -43,6 +42,7 @@ CAUGHT_UP_SECONDS = 300.0
 DEFAULT_DATASET = "ml-100k"
 SIMULATED_EVENTS = 20_000
 TRAINER_NICENESS = 10  # it works all the time; the others must answer at once
+ROWS_SECONDS = 1.0  # the embedded broker keeps every row for ever: half as many
 PARTITIONS = 1  # one worker gains nothing from more, and each has a state file to be made durable
 FETCH_MAX_WAIT_MS = 15  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
 _ACCOUNTED = ("events_consumed", "dead_letters", "duplicate_events")
@@ -59,6 +59,7 @@ class DemoOptions:
     report: Path | None = None
     ask_share: float = 0.1
     lead: int = 256
+    rate: float = 150.0
     port: int = 8_080
     state: Path | None = None
     broker: str | None = None
@@ -123,6 +124,7 @@ class _System:
                 "HEADWATER_STORES__STATE_DIR": str(self.state),
                 "HEADWATER_METRICS_PORT": str(self.ports.get(name, 0)),
                 "HEADWATER_KAFKA__PARTITIONS": str(PARTITIONS),
+                "HEADWATER_LEARNING__PUBLISH_ROWS_SECONDS": str(ROWS_SECONDS),
                 "HEADWATER_KAFKA__FETCH_MAX_WAIT_MS": str(FETCH_MAX_WAIT_MS),
             }
             niceness = TRAINER_NICENESS if name == "train" else 0
@@ -135,10 +137,6 @@ class _System:
     def stop(self) -> None:
         stop_all(self.children)
 
-    @property
-    def models(self) -> Registry:
-        return Registry(self.state / "models")
-
 
 async def _drive(system: _System, source: Source, options: DemoOptions, console: Console) -> dict[str, Any]:
     timeout = aiohttp.ClientTimeout(total=60)
@@ -149,23 +147,29 @@ async def _drive(system: _System, source: Source, options: DemoOptions, console:
             await probe.until_ready()
         console.print(f"live page: [bold]{system.server}[/]   API: {system.server}/docs")
         events = [event for event in source.events()]
-        door = Door(producer, session, probe.backlog, share=options.ask_share, lead=options.lead, seed=options.seed)
+        door = Door(
+            producer,
+            session,
+            probe.backlog,
+            share=options.ask_share,
+            lead=options.lead,
+            most_per_second=options.rate,
+            seed=options.seed,
+        )
         asked = {n for n in door.sample(len(events)) if events[n].type == "interaction"}
         started = time.monotonic()
         with _progress(console) as progress:
             task = progress.add_task("events", total=len(events))
             pace = _Pace(options.speed)
-            watch = asyncio.create_task(probe.watch())
             tell = _Teller(console, len(events))
 
             def on_event() -> None:
                 progress.advance(task)
                 tell()
 
-            await door.run(events, asked, pace, on_event)
+            await _first_of(door.run(events, asked, pace, on_event), probe.watch())
             seconds = time.monotonic() - started
             await probe.until_learned(door.report.published)
-            watch.cancel()
         report = await _report(probe, door, events, seconds, console)
         _show(report, console)
         if not options.once:
@@ -173,6 +177,19 @@ async def _drive(system: _System, source: Source, options: DemoOptions, console:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
         return report
+
+
+async def _first_of(work: Coroutine[Any, Any, None], watch: Coroutine[Any, Any, None]) -> None:
+    """Do the work; end with the watch's error as soon as it raises one."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(watch)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Probe:
@@ -184,8 +201,12 @@ class _Probe:
 
     async def scrape(self, name: str) -> Scrape:
         base = self.system.server if name == "serve" else f"http://127.0.0.1:{self.system.ports[name]}"
-        async with self.session.get(f"{base}/metrics") as response:
-            return Scrape.parse(await response.text())
+        try:
+            async with self.session.get(f"{base}/metrics") as response:
+                return Scrape.parse(await response.text())
+        except aiohttp.ClientError as error:
+            self.system.check()  # says what the process said last, if it has ended
+            raise HeadwaterError(f"headwater {name} does not answer at {base}/metrics: {error}") from error
 
     async def backlog(self, published: int) -> int:
         """Count the events that are not consumed yet and the examples that are not learnt yet."""

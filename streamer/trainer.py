@@ -27,6 +27,7 @@ from exporters.publish import DensePublisher
 from exporters.registry import Registry
 from feature_store.online import OnlineStore
 from feature_store.user_state import ItemInfo
+from feature_store.vectors import NAMES
 from streamer import metrics, topics
 from streamer.effects import Message, Record
 from streamer.examples import Example, decode
@@ -331,12 +332,23 @@ def _by_partition(events: Sequence[Any]) -> dict[int, list[Record]]:
 
 
 def _read(record: Record) -> Example | None:
-    """Decode an example. The worker alone writes this topic, so what cannot be read is only logged."""
+    """Decode an example, or None where it cannot be learnt; the worker alone writes this topic, so that is only logged.
+
+    A worker of another version may have other features or a slate without its outcomes: one such example must not stop
+    the trainer.
+    """
     try:
-        return decode(record.value or b"")
+        example = decode(record.value or b"")
     except msgspec.MsgspecError as error:
         _log.error("an example at offset %d cannot be read: %s", record.offset, error)
         return None
+    if len(example.features) != len(NAMES):
+        _log.error("%s has %d features, not %d: left out", example.example_id, len(example.features), len(NAMES))
+        return None
+    if example.slate and len(example.outcomes or ()) != len(example.slate):
+        _log.error("%s has a slate without an outcome for each item: left out", example.example_id)
+        return None
+    return example
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

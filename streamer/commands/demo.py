@@ -13,11 +13,14 @@ def command(
         help="A known data set (ml-100k, ml-1m, beauty …), `simulator`, or an event file. Default: what is at hand.",
     ),
     events: int | None = typer.Option(None, min=100, help="At most so many events, the earliest ones."),
-    speed: float = typer.Option(0.0, min=0.0, help="Event time against the clock; 0: as fast as the learner follows."),
+    speed: float = typer.Option(
+        0.0, min=0.0, help="Event time against the clock; 0: as fast as --rate and the learner allow."
+    ),
     once: bool = typer.Option(False, "--once", help="End when all events are learnt, instead of serving on."),
     report: Path | None = typer.Option(None, "--json", help="Write the figures to this file."),
     ask_share: float = typer.Option(0.1, min=0.0, max=1.0, help="Share of the events that are asked about first."),
     lead: int = typer.Option(256, min=1, help="How many events may be published ahead of the learner."),
+    rate: float = typer.Option(150.0, min=1.0, help="Events per second at most; two cores learn about 190."),
     port: int = typer.Option(8080, min=0, max=65535, help="Port of the live page; 0 picks a free one."),
     state: Path | None = typer.Option(None, help="Folder for state and logs; a temporary one when absent."),
     broker: str | None = typer.Option(
@@ -43,6 +46,7 @@ def command(
         report=report,
         ask_share=ask_share,
         lead=lead,
+        rate=rate,
         port=port,
         state=state,
         broker=broker,

@@ -107,6 +107,14 @@ async def test_a_gap_is_read_again_and_nothing_behind_it_is_learnt(start, broker
     assert one.student.learned == 8 and one.offsets == {0: 7}
 
 
+async def test_examples_of_another_version_are_left_out_and_said(start, broker: Broker, example, caplog) -> None:
+    one = start()
+    odd = [example(0, features=[1.0]), example(1, slate=["a", "b"], outcomes=[1]), example(2)]
+    await one.handle(broker.events(odd), broker.seek, broker.highwater)
+    assert one.student.learned == 1 and one.offsets == {0: 2}
+    assert "has 1 features" in caplog.text and "slate without an outcome" in caplog.text
+
+
 async def test_what_cannot_be_read_is_passed_by_and_said(start, broker: Broker, walk, caplog) -> None:
     one, made = start(), walk(3)
     events = [broker.event(0, made[0]), broker.event(1, b"{broken"), broker.event(2, made[1])]

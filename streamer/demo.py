@@ -210,7 +210,9 @@ class _Probe:
 
     async def backlog(self, published: int) -> int:
         """Count the events that are not consumed yet and the examples that are not learnt yet."""
-        worker, trainer = await asyncio.gather(self.scrape("worker"), self.scrape("train"))
+        # The trainer first: what it learns while the worker answers only makes the backlog look longer.
+        trainer = await self.scrape("train")
+        worker = await self.scrape("worker")
         self.parity_max_abs = max(self.parity_max_abs, trainer.total("headwater_parity_max_abs_logits"))
         done = sum(worker.total(f"headwater_{name}_total") for name in _ACCOUNTED)
         examples = worker.total("headwater_examples_written_total")

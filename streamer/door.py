@@ -140,8 +140,10 @@ class Door:
         """Wait while the events begun are ``lead`` ahead of the events learnt."""
         await self._spacing()
         while self._room <= 0:
+            published = self.report.published
+            backlog = await self._backlog(published)
             waiting = sum(not chain.done() for chain in self._chains.values())
-            ahead = await self._backlog(self.report.published) + waiting
+            ahead = backlog + self.report.published - published + waiting
             self.report.most_ahead = max(self.report.most_ahead, ahead)
             self._room = self.lead - ahead
             if self._room <= 0:

@@ -29,7 +29,7 @@ class Scrape:
 
     def total(self, name: str, **labels: str) -> float:
         """Sum of a sample over all label values that fit ``labels``; 0 where there is none."""
-        return sum(value for _, value in self._fitting(name, labels))
+        return sum((value for _, value in self._fitting(name, labels)), 0.0)
 
     def by(self, name: str, label: str) -> dict[str, float]:
         """Sum a sample by one label."""

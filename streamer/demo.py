@@ -43,8 +43,7 @@ DEFAULT_DATASET = "ml-100k"
 SIMULATED_EVENTS = 20_000
 TRAINER_NICENESS = 10  # it works all the time; the others must answer at once
 ROWS_SECONDS = 1.0  # the embedded broker keeps every row for ever: half as many
-PARTITIONS = 1  # one worker gains nothing from more, and each has a state file to be made durable
-FETCH_MAX_WAIT_MS = 15  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
+FETCH_MAX_WAIT_MS = 20  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
 _ACCOUNTED = ("events_consumed", "dead_letters", "duplicate_events")
 
 
@@ -112,7 +111,7 @@ class _System:
 
     def start(self) -> None:
         os.environ["HEADWATER_KAFKA__BOOTSTRAP_SERVERS"] = self.broker
-        kafka = self.settings.kafka.model_copy(update={"bootstrap_servers": self.broker, "partitions": PARTITIONS})
+        kafka = self.settings.kafka.model_copy(update={"bootstrap_servers": self.broker})
         topics.create_topics(self.settings.model_copy(update={"kafka": kafka}))
         for name, arguments in (
             ("worker", ["worker"]),
@@ -123,7 +122,6 @@ class _System:
                 "HEADWATER_KAFKA__BOOTSTRAP_SERVERS": self.broker,
                 "HEADWATER_STORES__STATE_DIR": str(self.state),
                 "HEADWATER_METRICS_PORT": str(self.ports.get(name, 0)),
-                "HEADWATER_KAFKA__PARTITIONS": str(PARTITIONS),
                 "HEADWATER_LEARNING__PUBLISH_ROWS_SECONDS": str(ROWS_SECONDS),
                 "HEADWATER_KAFKA__FETCH_MAX_WAIT_MS": str(FETCH_MAX_WAIT_MS),
             }

@@ -39,7 +39,7 @@ def contributions(
 
     With :math:`v` the score of a source and :math:`\hat v` its largest among the candidates, the ranker adds
     :math:`a \log(v / \hat v + ε) + b\,v / \hat v`; an item that the source does not know gets the same with
-    :math:`v = 0`. What is left of a logit belongs to the session encoder and the blending network; it is given relative
+    :math:`v = 0`. What is left of a logit belongs to the session encoder and the items' features; it is given relative
     to its mean.
 
     Parameters

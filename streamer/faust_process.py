@@ -52,7 +52,6 @@ def transport_of(app: Any, fetch_max_wait_ms: int) -> Transport:
             return Thread(self, loop=self.loop, beacon=self.beacon)
 
     class PromptTransport(Transport):  # type: ignore[misc]
-        pass
+        Consumer = PromptConsumer
 
-    PromptTransport.Consumer = PromptConsumer
     return PromptTransport(app.conf.broker_consumer, app)

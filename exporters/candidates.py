@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +62,24 @@ class CandidateFinder:
         Titles, categories, availability.
     limits
         Bounds of a request.
+    known_of
+        Items that a model of long histories finds for a user, best first.
     """
 
-    def __init__(self, tables: ItemTables, index: VectorIndex, catalogue: Catalogue, limits: Limits) -> None:
+    def __init__(
+        self,
+        tables: ItemTables,
+        index: VectorIndex,
+        catalogue: Catalogue,
+        limits: Limits,
+        known_of: Callable[[str], Sequence[str]] = lambda user_id: (),
+    ) -> None:
         self._tables = tables
         self._index = index
         self._sources = CandidateSources(tables.neighbours)
         self._catalogue = catalogue
         self._limits = limits
+        self._known_of = known_of
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -170,7 +180,7 @@ class CandidateFinder:
         now_ms: int,
     ) -> Pool:
         nearest = np.zeros(0, np.int64) if user_vector is None else self._index.search(user_vector, _NEAREST)[0]
-        named = self._named(ask, now_ms)
+        named = list(dict.fromkeys([*self._named(ask, now_ms), *self._known_of(ask.user_id)]))
         named_rows = self._tables.rows(named)
         extra = np.concatenate([nearest, named_rows[named_rows > UNKNOWN]])
         blocked = self._tables.rows(sorted(filters.deny))

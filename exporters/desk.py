@@ -14,8 +14,9 @@ from exporters import metrics
 from exporters.asks import Ask
 from exporters.bodies import check
 from exporters.fallback import Fallback, LastLists
-from exporters.ranking import RankingPath, Slate, Stopwatch
+from exporters.ranking import RankingPath, Slate, Stopwatch, is_shown
 from exporters.services import Services
+from exporters.stability import ShownLists
 
 _log = logging.getLogger(__name__)
 THREADS = 2
@@ -35,7 +36,8 @@ class Desk:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._path = RankingPath(services)
+        self._shown = ShownLists()
+        self._path = RankingPath(services, self._shown)
         self._lists = LastLists()
         self._fallback = Fallback(self._path.finder, services.catalogue, self._lists)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ranking")
@@ -80,7 +82,17 @@ class Desk:
             return self._fallen_back(ask, "ranking_failed")
         if not slate.fallback and slate.item_ids and ask.query is None and ask.source_item_id is None:
             self._lists.put(ask.user_id, ask.surface, list(slate.item_ids))
+        self._note_shown(ask, slate)
         return slate
+
+    def _note_shown(self, ask: Ask, slate: Slate) -> None:
+        """Remember what the user is about to see, and how much of the last list it keeps."""
+        if not slate.item_ids or not is_shown(ask):
+            return
+        overlap = self._shown.put(ask.user_id, ask.surface, slate.session_id, slate.item_ids)
+        if overlap is not None:
+            self._services.board.list_overlap.add(overlap)
+            metrics.LIST_OVERLAP.observe(overlap)
 
     def _fallen_back(self, ask: Ask, reason: str) -> Slate:
         item_ids = tuple(self._fallback.item_ids(ask, ask.count or self._services.limits.candidates))

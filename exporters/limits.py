@@ -24,4 +24,5 @@ class Limits:
     wait_ms: float = 30_000.0  # longest wait for an event to become visible
     earliest_time_ms: int = 631_152_000_000
     future_tolerance_ms: float = 300_000.0
+    stability_margin: float = 0.0  # 0 serves the plain ranking; above, what was shown stays unless beaten by so much
     exploration_temperature: float = 0.0  # 0 serves the best list; above, slates are drawn (Plackett-Luce)

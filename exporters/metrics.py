@@ -15,6 +15,11 @@ STAGE_SECONDS = Histogram(
 CANDIDATES = Histogram(
     "headwater_serving_candidates", "Candidates scored", buckets=(0, 1, 5, 10, 25, 50, 100, 200, 300, 400, 500, 1_000)
 )
+LIST_OVERLAP = Histogram(
+    "headwater_serving_list_overlap",
+    "Rank-biased overlap of successive lists of one session (1: nothing moved)",
+    buckets=[tenth / 10 for tenth in range(11)],
+)
 FALLBACKS = Counter("headwater_serving_fallbacks", "Lists that the ranker did not make, by reason", ("reason",))
 EVENTS_IN = Counter("headwater_http_events", "Events at the door by outcome", ("outcome",))
 EVENTS_REJECTED = Counter("headwater_http_events_rejected", "Events turned away at the door by reason", ("reason",))

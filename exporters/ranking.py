@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.asks import Ask, SearchAsk, SimilarAsk
+from exporters.asks import Ask, RecommendAsk, SearchAsk, SimilarAsk
 from exporters.candidates import CandidateFinder, Pool
 from exporters.contracts import Session
 from exporters.explain import contributions
@@ -19,6 +19,8 @@ from exporters.feeds import Feeds, HistoryView, candidate_feeds, context_feeds, 
 from exporters.reasons import Reasons
 from exporters.runtime import LoadedModel
 from exporters.services import Services
+from exporters.stability import ShownLists, steadied
+from online_models.imputation import impute_words
 
 _FUSION = 60.0  # the constant of reciprocal rank fusion (Cormack et al. 2009)
 
@@ -56,6 +58,7 @@ class Slate:
     reason: str | None = None
     explanation: list[dict[str, Any]] | None = None  # [K]
     state: dict[str, Any] | None = None
+    session_id: str | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     candidates: int = 0
 
@@ -71,12 +74,17 @@ class RankingPath:
     ----------
     services
         Store, tables, model and limits.
+    shown
+        Lists that were shown last.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, shown: ShownLists | None = None) -> None:
         self._services = services
+        self._shown = shown or ShownLists()
         self._random = np.random.default_rng()
-        self.finder = CandidateFinder(services.tables, services.index, services.catalogue, services.limits)
+        self.finder = CandidateFinder(
+            services.tables, services.index, services.catalogue, services.limits, services.known_of
+        )
         self._reasons = Reasons(self.finder, services.tables, services.catalogue)
 
     def rank(self, ask: Ask, now_ms: int) -> Slate:
@@ -102,7 +110,7 @@ class RankingPath:
             feeds = {**context, **self._candidate_feeds(pool)}
         with watch.stage("rank"):
             logits, weights = _logits(model, feeds, pool)
-            order, propensities = self._order(ask, pool, logits)
+            order, propensities = self._order(ask, session, pool, logits)
         explanation = self._explain(ask, history, pool, logits, weights, feeds, order) if ask.explain else None
         return Slate(
             item_ids=tuple(pool.item_ids[place] for place in order),
@@ -115,6 +123,7 @@ class RankingPath:
             reason=_reason(session, model),
             explanation=explanation,
             state=_state(session) if ask.explain else None,
+            session_id=session.session_id,
             timings_ms=watch.total(),
             candidates=len(pool),
         )
@@ -132,10 +141,14 @@ class RankingPath:
             session.features,
             tables.gather_vectors(source_row)[0],
             surface=ask.surface,
-            query=ask.query,
+            query=impute_words(ask.query, ask.source_item_id, self._title),
             length=limit,
         )
         return history, feeds
+
+    def _title(self, item_id: str) -> str:
+        item = self._services.catalogue.get(item_id)
+        return item.title if item else ""
 
     def _candidates(
         self, ask: Ask, model: LoadedModel | None, session: Session, history: HistoryView, context: Feeds, now_ms: int
@@ -149,16 +162,30 @@ class RankingPath:
         tables = self._services.tables
         return candidate_feeds(tables.gather_vectors(pool.rows), pool.source_scores, tables.gather_features(pool.rows))
 
-    def _order(self, ask: Ask, pool: Pool, logits: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    def _order(
+        self, ask: Ask, session: Session, pool: Pool, logits: NDArray[np.float32]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         scores = logits if pool.prior is None else _fused(logits, pool.prior)
         count = min(ask.count or len(pool), len(pool))
         temperature = self._services.limits.exploration_temperature
         if temperature <= 0:
-            order = np.argsort(-scores, kind="stable")[:count]
+            order = self._steady(ask, session, pool, scores, count)
             return order, np.ones(count, np.float32)
         noisy = scores / temperature + self._random.gumbel(size=len(scores))
         order = np.argsort(-noisy, kind="stable")[:count]
         return order, plackett_luce(scores / temperature, order)
+
+    def _steady(
+        self, ask: Ask, session: Session, pool: Pool, scores: NDArray[np.float32], count: int
+    ) -> NDArray[np.intp]:
+        """Best first; where a list was shown in this session, starting from it (see :mod:`exporters.stability`)."""
+        margin = self._services.limits.stability_margin
+        shown = self._shown.get(ask.user_id, ask.surface, session.session_id) if margin > 0 and is_shown(ask) else ()
+        if not shown:
+            return np.argsort(-scores, kind="stable")[:count]
+        places = {item_id: place for place, item_id in enumerate(pool.item_ids)}
+        previous = [places[item_id] for item_id in shown if item_id in places]
+        return steadied(scores, previous, count, margin)
 
     def _explain(
         self,
@@ -186,6 +213,11 @@ class RankingPath:
             reason="no_candidate_left" if known else "empty_catalogue",
             timings_ms=watch.total(),
         )
+
+
+def is_shown(ask: Ask) -> bool:
+    """Whether this is a list that follows the user through a session: not a search, not a list beside an item."""
+    return isinstance(ask, RecommendAsk) and ask.log and ask.query is None and ask.source_item_id is None
 
 
 def _logits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,8 @@ class Services:
         The item vectors again, for the search around a user vector.
     catalogue
         Titles, categories, availability.
+    known_of
+        Items that a model of long histories finds for a user, best first.
     not_ready
         Reasons for which traffic should not come yet; empty when ready.
     list_models
@@ -70,6 +72,7 @@ class Services:
     limits: Limits = Limits()
     api_key: str | None = None
     board: Board = field(default_factory=Board)
+    known_of: Callable[[str], Sequence[str]] = lambda user_id: ()
     not_ready: Callable[[], list[str]] = _always_ready
     list_models: Callable[[], list[dict[str, Any]]] = _no_models
     rollback: Callable[[str | None], Awaitable[str]] = _no_rollback

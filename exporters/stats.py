@@ -30,6 +30,11 @@ class Recent:
         self._values.append(value)
         self._count += 1
 
+    @property
+    def mean(self) -> float | None:
+        """Mean of the kept values; None before the first."""
+        return round(sum(self._values) / len(self._values), 4) if self._values else None
+
     def quantiles(self) -> dict[str, float | None]:
         """Quantiles of the kept values (None before the first) and the number of all values."""
         points = np.quantile(list(self._values), (0.5, 0.95, 0.99)).round(3).tolist() if self._values else [None] * 3
@@ -45,6 +50,7 @@ class Board:
         self.session_freshness_ms = Recent()
         self.weights_freshness_ms = Recent()
         self.ranking_ms = Recent()
+        self.list_overlap = Recent()  # rank-biased overlap of successive lists of one session
         self.quality: dict[str, Any] = {}
         self._users: OrderedDict[str, None] = OrderedDict()
 
@@ -63,6 +69,7 @@ class Board:
             "session_freshness_ms": self.session_freshness_ms.quantiles(),
             "weights_freshness_ms": self.weights_freshness_ms.quantiles(),
             "ranking_ms": self.ranking_ms.quantiles(),
+            "list_overlap": {**self.list_overlap.quantiles(), "mean": self.list_overlap.mean},
             "quality": self.quality,
             "recent_users": list(reversed(self._users)),
         }

@@ -1,13 +1,14 @@
 """Feast's entities, views and push sources, generated from the families: a feature is declared once.
 
-==================  =========  ==========================================================================
-view                entity     what
-==================  =========  ==========================================================================
-``user_history``    user       history arrays and the packed record (online only)
-``session_state``   session    id, number, length and start of the user's current session
-one per family      as said    the family's fields, as they stand at the record's last event
-``item_record``     item       what the catalogue says and the packed record (online only)
-==================  =========  ==========================================================================
+=====================  =========  ==========================================================================
+view                   entity     what
+=====================  =========  ==========================================================================
+``user_history``       user       history arrays and the packed record (online only)
+``session_state``      session    id, number, length and start of the user's current session
+one per family         as said    the family's fields, as they stand at the record's last event
+``item_record``        item       what the catalogue says and the packed record (online only)
+``foundation_vector``  user       vector of the foundation model, its space and version (online only)
+=====================  =========  ==========================================================================
 
 A session is looked up by its user: the store then holds one current session a user, not one for ever for each that
 ever was.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.types import Array, Bool, Bytes, FeastType, Float64, Int64, String
+from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int64, String
 
 from feature_store.families import ITEM_FAMILIES, USER_FAMILIES
 from feature_store.families.family import ItemFamily, UserFamily
@@ -32,6 +33,7 @@ ITEMS_FILE = "items.parquet"
 USER_HISTORY = "user_history"
 SESSION_STATE = "session_state"
 ITEM_RECORD = "item_record"
+FOUNDATION_VECTOR = "foundation_vector"
 
 USER_HISTORY_FIELDS = {
     "item_ids": Array(String),
@@ -52,6 +54,12 @@ ITEM_RECORD_FIELDS = {
     "published_time_ms": Int64,
     "available": Bool,
     "packed": Bytes,
+}
+FOUNDATION_VECTOR_FIELDS = {
+    "vector": Array(Float32),
+    "space": String,
+    "version": String,
+    "computed_time_ms": Int64,
 }
 
 _ENTITIES = {
@@ -95,6 +103,7 @@ def define(offline_dir: Path) -> Definitions:
     views = [
         _view(USER_HISTORY, entities["user"], users, USER_HISTORY_FIELDS, online_only=True),
         _view(SESSION_STATE, entities["session"], users, SESSION_STATE_FIELDS),
+        _view(FOUNDATION_VECTOR, entities["user"], users, FOUNDATION_VECTOR_FIELDS, online_only=True),
         _view(ITEM_RECORD, entities["item"], items, ITEM_RECORD_FIELDS, online_only=True),
         *(_family_view(family, entities, users) for family in USER_FAMILIES),
         *(_family_view(family, entities, items) for family in ITEM_FAMILIES),

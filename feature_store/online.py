@@ -44,7 +44,7 @@ class OnlineStore:
         self._reading: AbstractContextManager[Any] = nullcontext()
         if self._config.online_store.type == "sqlite":
             self._reading = self._writing  # one connection: a read inside another thread's transaction would see it
-            _prepare_sqlite(self._connection())
+            prepare_sqlite(self._connection())
 
     @classmethod
     def open(
@@ -181,7 +181,8 @@ def _take(waiting: dict[str, bytes], most: int) -> list[bytes]:
     return [waiting.pop(name) for name in list(islice(waiting, most))]
 
 
-def _prepare_sqlite(connection: Any) -> None:
+def prepare_sqlite(connection: Any) -> None:
+    """Let readers and a writer use one SQLite file at once."""
     connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
     connection.execute("PRAGMA synchronous=NORMAL")  # a copy: the worker's own state, synced in full, refills it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from online_models.batch import UNKNOWN, Batch, Candidates, Context
-from online_models.optim import LazyAdam
+from online_models.optim import Clippy, LazyAdam
+from online_models.optim.moves import Moves
+from online_models.stability import LossWatch
 
 if TYPE_CHECKING:
     from online_models.ranker import Ranker
@@ -135,23 +138,46 @@ class TorchLearner:
         self.clip_norm = clip_norm
         self.steps = 0
         self.skipped_steps = 0
+        self.watch = LossWatch()
         self._random = torch.Generator().manual_seed(seed)
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """Take one gradient step; returns loss, gradient norm and how many steps have been skipped so far."""
+        """Take one gradient step on a batch; returns what :meth:`step` does."""
+        return self.step(lambda: self._loss(batch))
+
+    def step(self, loss_of: Callable[[], Tensor]) -> dict[str, float]:
+        """Take one gradient step on the loss that ``loss_of()`` computes in training mode.
+
+        Returns
+        -------
+        dict
+            ``loss``; ``gradient_norm`` before it is clipped; ``skipped_steps`` and ``loss_spikes`` so far;
+            ``update_ratio``, the length of the step over that of the weights it moved; with Clippy also the median and
+            the least σ of the tensors, ``sigma_median`` and ``sigma_min``.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         with self._training():
-            loss = self._loss(batch)
+            loss = loss_of()
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
         norm = self._clipped_norm()
-        if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
-            self.optimizer.step()
-            self.steps += 1
-        else:
-            self.skipped_steps += 1
+        applied = self._applied(bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)))
         self.optimizer.zero_grad(set_to_none=True)
-        return {"loss": loss.item(), "gradient_norm": norm.item(), "skipped_steps": float(self.skipped_steps)}
+        self.watch.observe(loss.item())
+        return {
+            "loss": loss.item(),
+            "gradient_norm": norm.item(),
+            "skipped_steps": float(self.skipped_steps),
+            "loss_spikes": float(self.watch.spikes),
+            **applied,
+        }
+
+    def clipping_factors(self) -> dict[str, float]:
+        """Return σ of the last step by parameter; the mean over the touched rows of a table. Empty without Clippy."""
+        if not isinstance(self.optimizer, Clippy):
+            return {}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.ranker.named_parameters()}
+        return {names[parameter]: float(factor.mean()) for parameter, factor in self.optimizer.factors.items()}
 
     @torch.no_grad()
     def score(self, context: Context, candidates: Candidates) -> Tensor:
@@ -166,6 +192,7 @@ class TorchLearner:
                 "optimizer": self.optimizer.state_dict(),
                 "steps": self.steps,
                 "skipped_steps": self.skipped_steps,
+                "watch": self.watch.state_dict(),
                 "random": self._random.get_state(),
             }
         )
@@ -177,6 +204,8 @@ class TorchLearner:
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.steps = state["steps"]
         self.skipped_steps = state["skipped_steps"]
+        if "watch" in state:  # snapshots of earlier versions have none
+            self.watch.load_state_dict(state["watch"])
         self._random.set_state(state["random"])
 
     def export(self) -> dict[str, Graph]:
@@ -192,6 +221,18 @@ class TorchLearner:
             for moment in self.optimizer.state.get(table, {}).values():
                 if isinstance(moment, Tensor) and moment.dim() > 0 and len(moment) == len(table):
                     moment[rows] = 0
+
+    def _applied(self, finite: bool) -> dict[str, float]:
+        """Let the optimiser step, or skip; how far the weights moved, relative to themselves, and what was cut."""
+        if not finite:
+            self.skipped_steps += 1
+            return {"update_ratio": 0.0}
+        moves = Moves(self.ranker.parameters())
+        self.optimizer.step()
+        self.steps += 1
+        factors = list(self.clipping_factors().values())
+        sigma = {"sigma_median": statistics.median(factors), "sigma_min": min(factors)} if factors else {}
+        return {"update_ratio": moves.relative(), **sigma}
 
     def _loss(self, batch: Batch) -> Tensor:
         loss, logits = self.ranker.loss(batch)

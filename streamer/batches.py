@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from online_models.batch import Batch, Candidates, Context
 from online_models.catalog import Catalog
+from online_models.imputation import impute_words
 from online_models.sources import CandidateSources
 from online_models.vocabulary import QUERY_LENGTH, action_row, query_tokens, surface_row
 from streamer.examples import Example
@@ -94,6 +95,8 @@ class BatchBuilder:
         Optional: contexts -> rows [B, K] that the model itself would retrieve, so that it meets its own mistakes.
     seed
         Of the negatives.
+    title_of
+        Title of an item: what is asked for where a source item stands without a query.
     """
 
     def __init__(
@@ -104,10 +107,12 @@ class BatchBuilder:
         shape: BatchShape,
         retrieve: Callable[[Context], Rows] | None = None,
         seed: int = 0,
+        title_of: Callable[[str], str] = lambda item_id: "",
     ) -> None:
         self.catalog, self.sources, self.item_features = catalog, sources, item_features
         self.shape, self.retrieve = shape, retrieve
         self.seen = SeenItems()
+        self.title_of = title_of
         self.generator = np.random.default_rng(seed)
 
     def admit(self, examples: list[Example]) -> None:
@@ -155,10 +160,14 @@ class BatchBuilder:
             features=torch.tensor([e.features for e in examples], dtype=torch.float32),
             surface=torch.tensor([surface_row(e.surface) for e in examples]),
             source_item=torch.tensor(sources),
-            query=torch.from_numpy(np.stack([query_tokens(e.query, QUERY_LENGTH) for e in examples])),
+            query=torch.from_numpy(np.stack([self._words(example) for example in examples])),
             time_seconds=torch.tensor([e.event_time_ms / 1e3 for e in examples], dtype=torch.float64),
             user=torch.tensor([user_row(e.user_id) for e in examples]),
         )
+
+    def _words(self, example: Example) -> Rows:
+        words = impute_words(example.query, example.source_item_id, self.title_of)
+        return query_tokens(words, QUERY_LENGTH)
 
     def _target(self, example: Example) -> int:
         if example.kind != "interaction" or example.item_id is None:

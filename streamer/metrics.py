@@ -6,6 +6,8 @@ serving process has its own in :mod:`exporters.metrics`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 LATENCY_BUCKETS_SECONDS = (
@@ -33,6 +35,19 @@ CONSUMER_LAG = Gauge(
 # the trainer
 EXAMPLES_LEARNED = Counter("headwater_examples_learned", "Labelled examples that a learning step has taken in.")
 LEARNING_LOSS = Gauge("headwater_learning_loss", "Loss of the last micro-batch, before its step.", ["learner"])
+GRADIENT_NORM = Gauge("headwater_gradient_norm", "Length of the last gradient before it was clipped.", ["learner"])
+UPDATE_RATIO = Gauge(
+    "headwater_update_ratio", "Length of the last step over the length of the weights that it moved.", ["learner"]
+)
+CLIPPING_FACTOR = Gauge(
+    "headwater_clipping_factor_ratio",
+    "Share of its last step that Clippy let a tensor take; 1 where nothing was cut.",
+    ["learner", "parameter"],
+)
+SKIPPED_STEPS = Gauge(
+    "headwater_skipped_steps", "Steps not taken because loss or gradient was not finite, since the start.", ["learner"]
+)
+LOSS_SPIKES = Gauge("headwater_loss_spikes", "Losses far above the recent ones, since the start.", ["learner"])
 PREQUENTIAL = Gauge(
     "headwater_prequential_ratio",
     "Test-then-learn quality over the recent examples: hr@10 and ndcg@10 of what was served and of the baselines.",
@@ -56,6 +71,40 @@ SNAPSHOT_SECONDS = Histogram(
     "Time to write one atomic snapshot of weights, optimiser, counters and offsets.",
     buckets=LATENCY_BUCKETS_SECONDS,
 )
+
+# the foundation model
+FOUNDATION_WINDOWS = Counter(
+    "headwater_foundation_windows", "Windows of histories trained on: the newest, or replayed ones.", ["kind"]
+)
+FOUNDATION_REFRESH_SECONDS = Histogram(
+    "headwater_foundation_refresh_seconds",
+    "From the first new event read until users and items are published.",
+    buckets=(1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0),
+)
+FOUNDATION_VERSION = Gauge("headwater_foundation_version_steps", "Optimiser steps behind the version published last.")
+FOUNDATION_RESIDUAL = Gauge(
+    "headwater_foundation_alignment_residual_ratio",
+    "Share of the last published item vectors that no rotation of the new ones explains.",
+)
+
+
+LEARNING_GAUGES = {
+    "loss": LEARNING_LOSS,
+    "gradient_norm": GRADIENT_NORM,
+    "update_ratio": UPDATE_RATIO,
+    "skipped_steps": SKIPPED_STEPS,
+    "loss_spikes": LOSS_SPIKES,
+}
+"""What ``learn`` returns, by the gauge that shows it."""
+
+
+def show_learning(learner: str, plotted: Mapping[str, float], factors: Mapping[str, float]) -> None:
+    """Show what a step returned, and Clippy's factor of each parameter."""
+    for name, gauge in LEARNING_GAUGES.items():
+        if name in plotted:
+            gauge.labels(learner=learner).set(plotted[name])
+    for parameter, factor in factors.items():
+        CLIPPING_FACTOR.labels(learner=learner, parameter=parameter).set(factor)
 
 
 def start(port: int, host: str = "0.0.0.0") -> int:

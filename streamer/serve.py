@@ -24,6 +24,7 @@ from exporters.server import build_app
 from exporters.services import Services
 from feature_store.online import OnlineStore
 from feature_store.user_state import UserState
+from feature_store.user_vectors import UserVectors
 from feature_store.vectors import NAMES, user_vector
 from streamer import events, topics
 from streamer.announcing import announce
@@ -32,6 +33,8 @@ from streamer.http_door import KafkaDoor
 from streamer.server_state import ServerState
 from streamer.server_streams import Follower
 from streamer.settings import Settings
+
+_FOUNDATION_ITEMS = 20  # candidates that the foundation model adds to a list
 
 
 class FeastSessions:
@@ -75,6 +78,7 @@ def limits_of(settings: Settings) -> Limits:
         candidates=settings.serving.max_candidates,
         results=settings.serving.max_results,
         deadline_ms=settings.serving.deadline_ms,
+        stability_margin=settings.serving.stability_margin,
         earliest_time_ms=settings.events.earliest_event_time_ms,
         future_tolerance_ms=1_000 * settings.events.future_tolerance_seconds,
     )
@@ -114,15 +118,22 @@ async def composed(settings: Settings, *, cold: bool = False) -> AsyncIterator[F
         stack.push_async_callback(producer.stop)
         store = await asyncio.to_thread(_open_store, settings)
         stack.callback(store.close)
+        users = await asyncio.to_thread(_open_users, settings)
+        stack.callback(users.close)
         state = ServerState(settings)
         await asyncio.to_thread(state.load)
         follower = await _follow(stack, settings, state)
-        yield build_app(_services(settings, state, follower, store, producer, cold))
+        yield build_app(_services(settings, state, follower, store, users, producer, cold))
 
 
 def _open_store(settings: Settings) -> OnlineStore:
     stores = settings.stores
     return OnlineStore.open(stores.feast_dir, stores.online_store, stores.redis_url)
+
+
+def _open_users(settings: Settings) -> UserVectors:
+    stores = settings.stores
+    return UserVectors.open(stores.feast_dir, stores.online_store, stores.redis_url)
 
 
 async def _follow(stack: AsyncExitStack, settings: Settings, state: ServerState) -> Follower:
@@ -155,6 +166,7 @@ def _services(
     state: ServerState,
     follower: Follower,
     store: OnlineStore,
+    users: UserVectors,
     producer: AIOKafkaProducer,
     cold: bool,
 ) -> Services:
@@ -176,10 +188,21 @@ def _services(
         limits=limits_of(settings),
         api_key=settings.serving.api_key,
         board=state.board,
+        known_of=lambda user_id: known_of(state, users, user_id),
         not_ready=not_ready,
         list_models=lambda: list_models(state),
         rollback=_rollback(settings, state),
     )
+
+
+def known_of(state: ServerState, users: UserVectors, user_id: str) -> list[str]:
+    """Items that the foundation model finds for a user; none before its first version."""
+    if not len(state.foundation):
+        return []
+    found = users.read(user_id)
+    if found is None:
+        return []
+    return [item_id for item_id, _ in state.foundation.search(found.vector, found.space, _FOUNDATION_ITEMS)]
 
 
 def list_models(state: ServerState) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from exporters import announcements, deltas, metrics
 from exporters.announcements import Announcement
 from exporters.catalogue import Catalogue, Item
 from exporters.errors import ExporterError
+from exporters.foundation import MODEL as FOUNDATION
+from exporters.foundation import FoundationIndex
 from exporters.item_tables import VECTORS, ItemTables
 from exporters.registry import Registry
 from exporters.retrieval import VectorIndex
@@ -42,6 +44,7 @@ class ServerState:
         self.registry = Registry(settings.stores.models_dir)
         self.host = ModelHost(registry=self.registry)
         self.catalogue = Catalogue()
+        self.foundation = FoundationIndex(self.registry)
         self.index = VectorIndex(learning.dimension)
         self.tables = ItemTables(
             learning.catalog_rows,
@@ -56,6 +59,7 @@ class ServerState:
 
     def load(self) -> None:
         """Load what the registry says is current: graphs, and the tables as they were at that version."""
+        self.follow_foundation()
         result = self.host.start()
         if not result.swapped:
             _log.info("no model at start: %s", result.reason)
@@ -72,10 +76,19 @@ class ServerState:
         self.board.quality = dict(self.host.current.manifest.metrics) if self.host.current else {}
         self._refresh_index()
 
+    def follow_foundation(self) -> None:
+        """Take up the foundation model's version that the registry points to; a damaged one changes nothing."""
+        try:
+            if self.foundation.follow():
+                _log.info("foundation %s: %d items", self.foundation.version, len(self.foundation))
+        except ExporterError as error:
+            _log.warning("foundation: %s", error)
+
     def went_live(self) -> None:
         """Note that the backlog is read; take what the registry got meanwhile."""
         self.live = True  # first: an announcement that comes while the registry is read must not be passed over
         self.host.start()
+        self.follow_foundation()
         self._show_version()
 
     async def apply_rows(self, records: list[ConsumerRecord]) -> None:
@@ -86,6 +99,8 @@ class ServerState:
         """Follow announcements. Those of the backlog change no model: the registry has the last word at a start."""
         for record in records:
             announcement = _announcement(record)
+            if announcement is not None and announcement.name == FOUNDATION and self.live:
+                await asyncio.to_thread(self.follow_foundation)
             if announcement is None or announcement.name != self.host.name:
                 continue
             self.board.quality |= announcement.metrics

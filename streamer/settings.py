@@ -94,6 +94,28 @@ class Learning(BaseModel):
     publish_dense_seconds: float = Field(5.0, gt=0)
     snapshot_seconds: float = Field(10.0, gt=0)
     replay_share: float = Field(0.25, ge=0, le=1)
+    clippy: bool = Field(True, description="no weight moves by more than half of itself in a step")
+    seed: int = 7
+
+
+class Foundation(BaseModel):
+    """The foundation model: trained on long histories, refreshed at an interval."""
+
+    dimension: int = Field(64, ge=8)
+    layers: int = Field(2, ge=1)
+    length: int = Field(100, ge=2, description="events that the model reads of a history")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    id_mask_rate: float = Field(0.1, ge=0, lt=1, description="share of items that training knows by metadata alone")
+    recent: int = Field(500, ge=2, description="newest events in which the first training's windows slide")
+    first_epochs: int = Field(20, ge=1, description="of the first training, over all that the log holds")
+    replay_share: float = Field(0.4, ge=0, lt=1, description="of a refresh's windows: drawn from old histories")
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_windows: int = Field(128, ge=1)
+    refresh_seconds: float = Field(600.0, gt=0)
+    most_events: int = Field(2_000, ge=2, description="kept of a user")
+    most_users: int = Field(200_000, ge=1)
+    most_residual: float = Field(0.7, gt=0, description="share of the space that may change before a new one begins")
+    announce: bool = Field(True, description="tell the servers over Kafka")
     seed: int = 7
 
 
@@ -104,6 +126,9 @@ class Serving(BaseModel):
     port: int = Field(8_080, ge=0, le=65_535)
     api_key: str | None = None
     deadline_ms: float = Field(150.0, gt=0)
+    stability_margin: float = Field(
+        0.05, ge=0, description="log-odds by which an item must beat one shown before to take its place; 0 turns it off"
+    )
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_candidates: int = Field(500, ge=10)
     max_results: int = Field(100, ge=1)
@@ -119,6 +144,7 @@ class Settings(BaseSettings):
     sessions: Sessions = Sessions()
     stores: Stores = Stores()
     learning: Learning = Learning()
+    foundation: Foundation = Foundation()
     serving: Serving = Serving()
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port of worker and trainer; 0 picks one")
     data: Path | None = Field(None, description="Folder with data sets already on disk (HEADWATER_DATA)")

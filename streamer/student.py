@@ -28,6 +28,7 @@ from online_models.catalog import Catalog
 from online_models.counting import Cooccurrence, ItemKNN, Popularity, Transitions
 from online_models.learner import TorchLearner, seeded
 from online_models.neighbours import NeighbourTable
+from online_models.optim import Clippy
 from online_models.sources import CandidateSources
 from online_models.zoo.in_session import CATEGORY_BUCKETS, InSessionRanker
 from streamer.batches import BatchBuilder, BatchShape
@@ -72,7 +73,7 @@ class Student:
         self.ranker, self.learner = _ranker(settings, len(self.sources.names))
         shape = BatchShape(history=settings.sessions.history_limit, candidates=sizes.candidates)
         self.builder = BatchBuilder(
-            self.catalog, self.sources, self.item_features, shape, self._own_candidates, sizes.seed
+            self.catalog, self.sources, self.item_features, shape, self._own_candidates, sizes.seed, self._title
         )
         self.replay = ReplayBuffer(share=sizes.replay_share, seed=sizes.seed)
         self.prequential = Prequential()
@@ -94,6 +95,7 @@ class Student:
         row = self.catalog.row(item.item_id)
         if row > 1:
             self._set_categories(row, item)
+            self._set_published(row, item.published_time_ms)
 
     def learn(self, examples: list[Example]) -> dict[str, float]:
         """Learn a micro-batch; examples at or before the last applied position of their partition are skipped.
@@ -166,6 +168,10 @@ class Student:
         """Return the latest micro-batch as it was before it was learnt: what the gate judges a model by."""
         return self._recent
 
+    def _title(self, item_id: str) -> str:
+        state = self.items.get(item_id)
+        return state.title if state is not None else ""
+
     def _own_candidates(self, context: Context) -> NDArray[np.int64]:
         rows = np.sort(self.catalog.active_rows())
         most = self.builder.shape.from_model
@@ -232,11 +238,17 @@ class Student:
             self.pending.add(name, learner.touched(), oldest_ms)
 
     def _label_new(self, rows: Mapping[int, str]) -> None:
-        """Give the intent head the categories of items that have just been admitted."""
+        """Give the intent heads what is known of items that have just been admitted."""
         for row, item_id in rows.items():
             state = self.items.get(item_id)
+            if state is not None:
+                self._set_published(row, state.published_time_ms or state.first_seen_ms or None)
             if state is not None and state.categories and not bool(self.ranker.item_categories[row].any()):
                 self.ranker.set_categories(row, category_buckets(state.categories))
+
+    def _set_published(self, row: int, time_ms: int | None) -> None:
+        if time_ms is not None:
+            self.ranker.set_published(row, time_ms / 1e3)
 
     def _set_categories(self, row: int, item: ItemInfo) -> None:
         if item.categories:
@@ -330,7 +342,8 @@ def _ranker(settings: Settings, sources: int) -> tuple[InSessionRanker, TorchLea
     )
     with seeded(sizes.seed):
         ranker = InSessionRanker(config)
-    learner = TorchLearner(ranker, lambda _: ranker.optimizer(), clip_norm=5.0, seed=sizes.seed)
+    optimizer = Clippy(ranker.optimizer()) if sizes.clippy else ranker.optimizer()
+    learner = TorchLearner(ranker, lambda _: optimizer, clip_norm=5.0, seed=sizes.seed)
     return ranker, learner
 
 

@@ -131,7 +131,7 @@ class Trainer:
                 metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
         if plotted.get("learned"):
             metrics.EXAMPLES_LEARNED.inc(plotted["learned"])
-            metrics.LEARNING_LOSS.labels(learner=MODEL).set(plotted["loss"])
+            metrics.show_learning(MODEL, plotted, self.student.learner.clipping_factors())
 
     async def publish_rows(self) -> None:
         """Write the rows that changed to the weights topic."""

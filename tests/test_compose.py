@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOT = {"topics", "replayer"}  # they end; nothing to keep alive
-OURS = {"topics", "worker", "trainer", "server", "replayer"}
+OURS = {"topics", "worker", "trainer", "foundation", "server", "replayer"}
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 
 
@@ -58,7 +58,9 @@ def test_ports_are_bound_to_loopback(service: dict[str, Any]) -> None:
         assert port.startswith("127.0.0.1:"), port
 
 
-@pytest.mark.parametrize("name", ["kafka", "redis", "worker", "trainer", "server", "prometheus", "grafana"])
+@pytest.mark.parametrize(
+    "name", ["kafka", "redis", "worker", "trainer", "foundation", "server", "prometheus", "grafana"]
+)
 def test_state_lies_in_a_named_volume(name: str) -> None:
     named = {mount.split(":")[0] for mount in SERVICES[name]["volumes"]} & set(COMPOSE["volumes"])
     assert named
@@ -104,7 +106,13 @@ def test_prometheus_scrapes_every_process_where_it_listens() -> None:
             ports[host] = int(port)
     metrics_port = int(SERVICES["worker"]["environment"]["HEADWATER_METRICS_PORT"])
     server_port = int(SERVICES["server"]["command"][-1])
-    assert ports == {"worker": metrics_port, "trainer": metrics_port, "server": server_port, "localhost": 9090}
+    assert ports == {
+        "worker": metrics_port,
+        "trainer": metrics_port,
+        "foundation": metrics_port,
+        "server": server_port,
+        "localhost": 9090,
+    }
 
 
 def test_dockerfile_runs_as_a_user_and_copies_every_package() -> None:

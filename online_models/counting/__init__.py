@@ -5,8 +5,9 @@ its depth.
 """
 
 from online_models.counting.cooccurrence import Cooccurrence
+from online_models.counting.ease import EASE
 from online_models.counting.item_knn import ItemKNN
 from online_models.counting.popularity import Popularity
 from online_models.counting.transitions import Transitions
 
-__all__ = ["Cooccurrence", "ItemKNN", "Popularity", "Transitions"]
+__all__ = ["EASE", "Cooccurrence", "ItemKNN", "Popularity", "Transitions"]

@@ -38,16 +38,27 @@ class TransformerBlock(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, allowed: Tensor, queries: int = 0) -> Tensor:
-        """Attend where ``allowed`` [B, 1, T, T] is true, from the last ``queries`` tokens (0: all) -> [B, Q, D]."""
+    def forward(self, tokens: Tensor, allowed: Tensor | None, queries: int = 0) -> Tensor:
+        """Attend where ``allowed`` [B, 1, T, T] is true, from the last ``queries`` tokens (0: all) -> [B, Q, D].
+
+        None stands for causal attention without padding, which needs no mask in memory.
+        """
         normed = self.attention_norm(tokens)
         query = self._split(self.query(normed[:, -queries:]))  # [B, heads, Q, D / heads]
         key, value = (self._split(part) for part in self.keys_values(normed).chunk(2, -1))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, :, -queries:])
+        mixed = self._attend(query, key, value, allowed)
         rest: Tensor = tokens[:, -queries:]  # [B, Q, D]
         rest = rest + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
         rest = rest + self.dropout(self.feed_forward(self.forward_norm(rest)))
         return rest
+
+    @staticmethod
+    def _attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
+        number = query.shape[2]  # Q
+        if allowed is not None:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, :, -number:])
+        # a single query is the newest event, which sees everything
+        return F.scaled_dot_product_attention(query, key, value, is_causal=number > 1)
 
     def _split(self, tokens: Tensor) -> Tensor:
         batch, length, dimension = tokens.shape

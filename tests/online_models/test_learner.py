@@ -11,6 +11,7 @@ from online_models import state_tree
 from online_models.batch import UNKNOWN, Batch, Candidates, Context
 from online_models.checks import SIZES, check_learner, example_batch
 from online_models.learner import Graph, Learner, TorchLearner, adam, seeded
+from online_models.optim import Clippy, LazyAdam, clippy_adagrad
 from online_models.ranker import Ranker
 
 
@@ -44,6 +45,8 @@ OPTIMIZERS = {
     "lazy adam": adam,
     "sgd": partial(torch.optim.SGD, lr=0.1),
     "adagrad": partial(torch.optim.Adagrad, lr=0.05),
+    "clippy over lazy adam": lambda parameters: Clippy(LazyAdam(parameters, lr=1e-2)),
+    "clippy-adagrad": partial(clippy_adagrad, lr=0.3),
 }
 
 
@@ -154,3 +157,37 @@ def test_scoring_is_in_evaluation_mode_and_export_is_the_rankers() -> None:
     assert not learner.ranker.training
     assert not learner.score(batch.context, batch.candidates).requires_grad
     assert list(learner.export()) == ["user"]
+
+
+def test_a_step_says_how_far_it_went() -> None:
+    learner, batch = make(optimizer=partial(torch.optim.SGD, lr=0.1), clip_norm=None), example_batch(1)
+    rows = torch.unique(batch.candidates.items)
+    before = [learner.ranker.items.weight.detach()[rows].clone(), *(p.detach().clone() for p in dense(learner))]
+    plots = learner.learn(batch)
+    length = torch.nn.utils.get_total_norm(before).item()
+    assert plots["update_ratio"] == pytest.approx(0.1 * plots["gradient_norm"] / length, rel=1e-3)
+    assert "sigma_median" not in plots and learner.clipping_factors() == {}
+
+
+def dense(learner: TorchLearner) -> list[nn.Parameter]:
+    return list(learner.ranker.context.parameters())
+
+
+def test_with_clippy_a_step_says_what_was_cut_of_each_parameter() -> None:
+    learner = make(optimizer=lambda parameters: Clippy(LazyAdam(parameters, lr=1.0), relative=0.1, absolute=1e-3))
+    plots, factors = learner.learn(example_batch(1)), learner.clipping_factors()
+    assert set(factors) == {"items.weight", "context.weight", "context.bias"}
+    assert plots["sigma_min"] == min(factors.values()) < plots["sigma_median"] < 1
+    spoilt = replace(example_batch(2), weights=torch.full((8,), torch.nan))
+    assert learner.learn(spoilt)["update_ratio"] == 0 and learner.skipped_steps == 1
+
+
+def test_spikes_are_counted_and_survive_a_resume() -> None:
+    learner, batch = make(optimizer=partial(torch.optim.SGD, lr=1e-3)), example_batch(1)
+    for _ in range(30):
+        learner.learn(batch)
+    spoilt = replace(batch, weights=torch.full((8,), torch.nan))
+    assert learner.learn(spoilt)["loss_spikes"] == 1
+    resumed = make(optimizer=partial(torch.optim.SGD, lr=1e-3))
+    resumed.load_state_dict(learner.state_dict())
+    assert resumed.learn(batch)["loss_spikes"] == 1

@@ -53,6 +53,13 @@ class TestContext:
         assert context.query[2].tolist() == query_tokens("red shoes").tolist()
         assert context.query[:2].sum() == 0
 
+    def test_similar_is_asked_for_in_the_words_of_its_source(self, builder, example) -> None:
+        builder.title_of = {"b": "Red shoes"}.get
+        asked = [example(1, source_item_id="b"), example(1, source_item_id="b", query="blue"), example(1)]
+        words = builder.context(asked).query
+        assert words[0].tolist() == query_tokens("Red shoes").tolist()
+        assert words[1].tolist() == query_tokens("blue").tolist() and not words[2].any()
+
     def test_users_and_times(self, builder, example) -> None:
         context = builder.context([example(3, "ada"), example(4, "bob")])
         assert context.user.tolist() == [user_row("ada"), user_row("bob")]

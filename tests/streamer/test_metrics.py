@@ -44,7 +44,8 @@ def test_name_has_prefix_and_help(metric: MetricWrapperBase) -> None:
 @pytest.mark.parametrize("metric", [m for m in EVERY.values() if isinstance(m, Gauge | Histogram)])
 def test_gauges_and_histograms_carry_their_unit(metric: Gauge | Histogram) -> None:
     name = next(iter(metric.describe())).name
-    assert name.endswith(("_seconds", "_messages", "_examples", "_ratio", "_logits", "_loss")), name
+    units = ("_seconds", "_messages", "_examples", "_ratio", "_logits", "_loss", "_norm", "_steps", "_spikes")
+    assert name.endswith(units), name
 
 
 def test_buckets_separate_the_goals() -> None:

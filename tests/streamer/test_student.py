@@ -11,6 +11,7 @@ import torch
 from exporters.deltas import Row
 from feature_store.user_state import ItemInfo
 from online_models import state_tree
+from online_models.vocabulary import query_tokens
 from streamer.examples import Position
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
@@ -246,6 +247,32 @@ class TestCategories:
                 labels = student.ranker.item_categories[student.catalog.row("a")]
                 assert labels.nonzero().flatten().tolist() == category_buckets(categories)
         assert student.items.take_changed()[0].title == "A"
+
+
+class TestDates:
+    """The age intent is labelled by the catalogue's date, else by the first event."""
+
+    def test_the_catalogue_dates_an_item_that_has_a_row(self, student: Student, example) -> None:
+        student.learn([example(1, "u", "a")])
+        student.describe(ItemInfo(item_id="a", published_time_ms=5_000))
+        assert student.ranker.item_published_seconds[student.catalog.row("a")] == 5.0
+
+    def test_a_date_that_was_told_before_the_first_event_is_kept(self, student: Student, example) -> None:
+        student.describe(ItemInfo(item_id="a", published_time_ms=5_000))
+        student.learn([example(1, "u", "a")])
+        assert student.ranker.item_published_seconds[student.catalog.row("a")] == 5.0
+
+    def test_without_one_the_first_event_counts(self, student: Student, example) -> None:
+        one = example(1, "u", "a")
+        student.learn([one])
+        student.learn([example(9, "v", "a")])
+        assert student.ranker.item_published_seconds[student.catalog.row("a")] == one.event_time_ms / 1e3
+
+
+def test_a_source_item_is_asked_for_by_its_title(student: Student, example) -> None:
+    student.describe(ItemInfo(item_id="a", title="Red shoes"))
+    words = student.builder.context([example(1, source_item_id="a")]).query[0]
+    assert words.tolist() == query_tokens("Red shoes").tolist()
 
 
 class TestResume:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from exporters import deltas
 from feature_store.user_state import ItemInfo
@@ -139,6 +140,28 @@ async def test_lag_is_what_lies_behind_the_last_one_applied(start, broker: Broke
     await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
     lag = metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition="0")
     assert lag._value.get() == 12
+
+
+def shown() -> dict[str, str]:
+    """Lines of /metrics by series."""
+    lines = generate_latest().decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+
+async def test_a_step_shows_its_stability(small_settings: Settings, broker: Broker, walk) -> None:
+    learning = small_settings.learning.model_copy(update={"clippy": True})
+    one = Trainer(small_settings.model_copy(update={"learning": learning}))
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    values = shown()
+    for name in ("learning_loss", "gradient_norm", "update_ratio"):
+        assert float(values[f'headwater_{name}{{learner="student"}}']) > 0, name
+    assert float(values['headwater_skipped_steps{learner="student"}']) == 0
+    assert float(values['headwater_loss_spikes{learner="student"}']) == 0
+    factors = one.student.learner.clipping_factors()
+    assert {"items.weight", "core.wide.weight"} <= set(factors)
+    for parameter, factor in factors.items():
+        series = f'headwater_clipping_factor_ratio{{learner="student",parameter="{parameter}"}}'
+        assert float(values[series]) == pytest.approx(factor)
 
 
 async def test_rows_go_out_with_their_keys(start, broker: Broker, walk) -> None:

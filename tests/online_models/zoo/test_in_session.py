@@ -212,3 +212,56 @@ def test_every_part_of_the_context_is_heard(name: str) -> None:
     assert not torch.allclose(
         model.user_vectors(replace(batch.context, **{name: other})), model.user_vectors(batch.context)
     )
+
+
+class TestWindow:
+    """Half of the heads look no further back than the window."""
+
+    @staticmethod
+    def allowed(ages: list[float], **changes: float) -> list[list[int]]:
+        core = ranker(**changes).core
+        mask = torch.ones(1, len(ages))
+        seen = core._allowed(mask, torch.tensor([ages]))[0, :, -1]  # [heads, L + 1] of the context token
+        return seen.int().tolist()
+
+    def test_one_head_sees_everything_and_one_the_last_week(self) -> None:
+        week = 7 * 86_400.0
+        assert self.allowed([2 * week, week + 1, week, 5.0]) == [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
+
+    def test_the_window_is_a_setting(self) -> None:
+        assert self.allowed([100.0, 50.0, 5.0], window_seconds=50.0)[1] == [0, 1, 1, 1]
+
+
+class TestFurtherIntents:
+    def test_the_age_of_what_is_taken_next(self) -> None:
+        model, batch = ranker(intent_weight=1.0), example_batch(seed=4)
+        for row in range(2, SIZES.rows):
+            model.set_published(row, float(batch.context.time_seconds[0]) - 40 * 86_400.0)
+        before, one = outputs(model, batch), learner(model)
+        for _ in range(40):
+            one.learn(batch)
+        after = outputs(model, batch)["intent_ages"]
+        assert (after.argmax(1) == 3).all() and (after[:, 3] > before["intent_ages"][:, 3]).all()
+
+    def test_whether_it_is_taken_again(self) -> None:
+        model, batch = ranker(intent_weight=1.0), example_batch(seed=4)
+        chosen = batch.candidates.items.gather(1, batch.labels.argmax(1, keepdim=True)).squeeze(1)
+        history = batch.context.history_items.clone()
+        history[:, -1] = chosen
+        batch, one = replace(batch, context=replace(batch.context, history_items=history)), learner(model)
+        for _ in range(40):
+            one.learn(batch)
+        assert (outputs(model, batch)["intent_familiarity"].argmax(1) == 0).all()
+
+    def test_what_is_not_known_is_no_label(self) -> None:
+        model, batch = ranker(), example_batch(seed=4)
+        labelled, _ = model.loss(batch)
+        model.set_published(5, 0.0)
+        model.set_published(5, None)
+        assert model.loss(batch)[0] == labelled
+
+    def test_dates_leave_with_their_item(self) -> None:
+        model = ranker()
+        model.set_published(5, 7.0)
+        learner(model).forget(torch.tensor([5]))
+        assert torch.isneginf(model.item_published_seconds).all()

@@ -26,6 +26,7 @@ class PairRule:
     window: int = 20
     decay: float = 0.8
     backward: float = 0.0
+    itself: bool = False  # whether an item that comes again follows itself: where taken items may be shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,19 @@ class PairStore:
         if isinstance(self._table, _Base):
             self._table = self._table.growing()
         self.item_counts[target] += 1
-        before, steps = newest_distinct(history, self.rule.window, target)
+        before, steps = self._before(history, target)
         if len(before):
             amounts = (self.rule.decay**steps).astype(np.float32)
             self._table.add(before, target, amounts)
             if self.rule.backward:
                 self._table.add_backward(target, before, amounts * np.float32(self.rule.backward))
+
+    def _before(self, history: Rows, target: int) -> tuple[Rows, Rows]:
+        """Items that an event is paired with, newest first, and how many steps back each lies."""
+        if not self.rule.itself:
+            return newest_distinct(history, self.rule.window, target)
+        newest = history[-self.rule.window :][::-1]
+        return newest, np.arange(len(newest))
 
     def sum(self, rows: Rows, weights: Floats) -> Floats:
         """Sum of weighed rows of c: [H], [H] -> [R]."""
@@ -106,7 +114,9 @@ def pair_matrix(log: Interactions, rule: PairRule) -> sparse.csr_matrix:
     users = np.sort(log.users, kind="stable")
     total = sparse.csr_matrix((log.rows, log.rows), dtype=np.float32)
     for lag in range(1, rule.window + 1):
-        pairs = (users[lag:] == users[:-lag]) & (items[lag:] != items[:-lag])
+        pairs = users[lag:] == users[:-lag]
+        if not rule.itself:
+            pairs &= items[lag:] != items[:-lag]
         if not pairs.any():
             break
         amounts = np.full(int(pairs.sum()), rule.decay ** (lag - 1), np.float32)
@@ -140,10 +150,10 @@ class _Dense:
         self.counts = counts
 
     def add(self, rows: Rows, target: int, amounts: Floats) -> None:
-        self.counts[rows, target] += amounts
+        np.add.at(self.counts[:, target], rows, amounts)  # a row may be there twice
 
     def add_backward(self, row: int, partners: Rows, amounts: Floats) -> None:
-        self.counts[row, partners] += amounts
+        np.add.at(self.counts[row], partners, amounts)
 
     def sum(self, rows: Rows, weights: Floats) -> Floats:
         return weights @ self.counts[rows]

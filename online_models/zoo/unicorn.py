@@ -234,7 +234,9 @@ class _Core(nn.Module):
         known = torch.cat([self.tasks(task), self.surfaces(surface), asked, source, user, features, length], -1)
         crossed = [items, *(items * side.unsqueeze(1) for side in (asked, source, user))]  # each [B, N, D]
         share = source_scores / source_scores.amax(1, keepdim=True).clamp(min=1e-6)  # [B, N, S]
-        told = [share, (share + 1e-2).log(), _overlap(query, candidate_titles), recommender_scores.unsqueeze(-1)]
+        # inner products grow with the width; divided they stand level with the rest
+        recommended = recommender_scores.unsqueeze(-1) / user_vector.shape[-1] ** 0.5  # [B, N, 1]
+        told = [share, (share + 1e-2).log(), _overlap(query, candidate_titles), recommended]
         x = self.context(self.dropout(known)).unsqueeze(1) + self.target(torch.cat([*crossed, *told], -1))  # [B, N, H]
         for block in self.blocks:
             x = x + block(x)

@@ -37,6 +37,20 @@ def test_a_log_counts_as_its_events_do(layout: str, rule: PairRule) -> None:
     assert np.array_equal(fitted.item_counts, streamed.item_counts)
 
 
+def test_an_item_may_follow_itself_where_the_rule_says_so(layout: str) -> None:
+    log = log_of([(0, 2), (0, 3), (0, 2), (0, 2)], rows=6)
+    rule = PairRule(window=3, decay=0.5, itself=True)
+    fitted, streamed = PairStore(6, rule), PairStore(6, rule)
+    fitted.fit(log)
+    for event in range(len(log)):
+        streamed.observe(before(log, event).items, int(log.items[event]))
+    # 2 → 2: one step back, two steps back, three steps back; 2 → 3 once; 3 → 2 after one step and after two
+    expected = {(2, 2): 1 + 0.5 + 0.25, (2, 3): 1.0, (3, 2): 1 + 0.5}
+    for store in (fitted, streamed):
+        counts = store.matrix().toarray()
+        assert {tuple(place): counts[tuple(place)] for place in np.argwhere(counts).tolist()} == expected
+
+
 def test_goes_on_after_a_fit(layout: str) -> None:
     log, rule = random_log(), RULES[2]
     store = PairStore(30, rule)

@@ -25,7 +25,7 @@ class Fitting:
 
     epochs: int = 100
     minutes: float = 60.0
-    batch_positions: int = 1_024  # events encoded in a step
+    batch_positions: int = 2_048  # events encoded in a step
     history: int = 50  # events that a state is made of
     patience: int = 10  # evaluations without a better one
     evaluate_every: int = 1  # epochs

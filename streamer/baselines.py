@@ -89,7 +89,7 @@ class _Lineup:
         history = np.array(self.histories.get(event.user_id, ()), np.int64)
         row = self.rows[event.item_id]
         allowed = self.seen.copy()
-        allowed[history[history != row]] = False
+        allowed[history] = False  # as the server leaves out what was taken
         knn = np.zeros(len(self.seen), np.float32)
         knn[:] = self.sources.score(history, np.arange(len(knn)))[:, 0]
         everything = np.arange(len(self.seen))

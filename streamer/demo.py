@@ -151,6 +151,7 @@ async def _drive(system: _System, source: Source, options: DemoOptions, console:
         with console.status("starting worker, trainer and server …"):
             await _publish_items(producer, source)
             await probe.until_ready()
+            await probe.until_reading()
         console.print(f"live page: [bold]{system.server}[/]   API: {system.server}/docs")
         events = [event for event in source.events()]
         door = Door(
@@ -241,6 +242,14 @@ class _Probe:
                     reason = await response.text()
             if time.monotonic() > deadline:
                 raise HeadwaterError(f"the server was not ready after {READY_SECONDS:.0f} s: {locals().get('reason')}")
+            await asyncio.sleep(0.2)
+
+    async def until_reading(self) -> None:
+        """Wait for the worker's place in its group: what is published before it would seem to take that long."""
+        deadline = time.monotonic() + READY_SECONDS
+        while (await self.scrape("worker")).total("headwater_assigned_partitions") == 0:
+            if time.monotonic() > deadline:
+                raise HeadwaterError(f"the worker got no partition of the events topic within {READY_SECONDS:.0f} s")
             await asyncio.sleep(0.2)
 
     async def until_learned(self, events: int) -> None:

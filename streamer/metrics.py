@@ -31,6 +31,7 @@ CONSUMER_LAG = Gauge(
     "Messages between the end of the partition and what this process has applied.",
     ["topic", "partition"],
 )
+ASSIGNED = Gauge("headwater_assigned_partitions", "Partitions of the events topic that this worker reads.")
 
 # the trainer
 EXAMPLES_LEARNED = Counter("headwater_examples_learned", "Labelled examples that a learning step has taken in.")

@@ -86,11 +86,13 @@ class SessionWorker:
             await self._give_up(set(self._partitions) - numbers)
             for number in sorted(numbers - set(self._partitions)):
                 await self._open(number)
+            metrics.ASSIGNED.set(len(self._partitions))
 
     async def revoke(self, numbers: set[int]) -> None:
         """Let go of partitions that another worker takes over."""
         async with self._lock:
             await self._give_up(numbers & set(self._partitions))
+            metrics.ASSIGNED.set(len(self._partitions))
 
     async def handle(self, records: dict[int, list[Record]]) -> dict[int, int]:
         """Apply one batch, by partition.

@@ -44,7 +44,18 @@ def test_name_has_prefix_and_help(metric: MetricWrapperBase) -> None:
 @pytest.mark.parametrize("metric", [m for m in EVERY.values() if isinstance(m, Gauge | Histogram)])
 def test_gauges_and_histograms_carry_their_unit(metric: Gauge | Histogram) -> None:
     name = next(iter(metric.describe())).name
-    units = ("_seconds", "_messages", "_examples", "_ratio", "_logits", "_loss", "_norm", "_steps", "_spikes")
+    units = (
+        "_seconds",
+        "_messages",
+        "_partitions",
+        "_examples",
+        "_ratio",
+        "_logits",
+        "_loss",
+        "_norm",
+        "_steps",
+        "_spikes",
+    )
     assert name.endswith(units), name
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -25,29 +24,22 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from streamer import topics
 from streamer.baselines import Taken, measure
-from streamer.broker import embedded_broker, free_port
+from streamer.broker import embedded_broker
+from streamer.demo_system import Probe, System
 from streamer.door import Door, DoorReport
-from streamer.errors import HeadwaterError, SourceError
+from streamer.errors import SourceError
 from streamer.events import Event, encode
-from streamer.processes import Child, stop_all
 from streamer.publishing import route
 from streamer.scrape import Scrape
 from streamer.settings import Settings
 from streamer.sources import Source, open_source
 
-READY_SECONDS = 120.0
-CAUGHT_UP_SECONDS = 300.0
 DEFAULT_DATASET = "ml-100k"
 SIMULATED_EVENTS = 20_000
-TRAINER_NICENESS = 10  # it works all the time; the others must answer at once
-ROWS_SECONDS = 1.0  # the embedded broker keeps every row for ever: half as many
 # A fetch costs the embedded broker time in proportion to the record batches of its partition (0.7 ms per thousand):
 # with 4 partitions it needs a whole core after 100,000 events, with 32 they stay short.
 EMBEDDED_PARTITIONS = 32
-FETCH_MAX_WAIT_MS = 20  # the embedded broker holds an empty fetch to its end, whatever comes meanwhile
-_ACCOUNTED = ("events_consumed", "dead_letters", "duplicate_events")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +88,7 @@ def run(options: DemoOptions, settings: Settings, console: Console) -> dict[str,
             broker = stack.enter_context(embedded_broker()).bootstrap_servers
             settings = settings.model_copy(deep=True)
             settings.kafka.partitions = EMBEDDED_PARTITIONS
-        system = _System(broker, state, options.port, settings)
+        system = System(broker, state, options.port, settings)
         stack.callback(system.stop)
         system.start()
         console.print(f"broker {broker}, state and logs in {state}")
@@ -107,51 +99,13 @@ def run(options: DemoOptions, settings: Settings, console: Console) -> dict[str,
     return report
 
 
-class _System:
-    """The processes and their addresses."""
-
-    def __init__(self, broker: str, state: Path, port: int, settings: Settings) -> None:
-        self.broker, self.state, self.settings = broker, state, settings
-        self.server = f"http://127.0.0.1:{port or free_port()}"
-        self.ports = {"worker": free_port(), "train": free_port()}
-        self.children: list[Child] = []
-
-    def start(self) -> None:
-        os.environ["HEADWATER_KAFKA__BOOTSTRAP_SERVERS"] = self.broker
-        kafka = self.settings.kafka.model_copy(update={"bootstrap_servers": self.broker})
-        topics.create_topics(self.settings.model_copy(update={"kafka": kafka}))
-        for name, arguments in (
-            ("worker", ["worker"]),
-            ("train", ["train"]),
-            ("serve", ["serve", "--port", self.server.rsplit(":", 1)[1]]),
-        ):
-            environment = {
-                "HEADWATER_KAFKA__BOOTSTRAP_SERVERS": self.broker,
-                "HEADWATER_STORES__STATE_DIR": str(self.state),
-                "HEADWATER_METRICS_PORT": str(self.ports.get(name, 0)),
-                "HEADWATER_LEARNING__PUBLISH_ROWS_SECONDS": str(ROWS_SECONDS),
-                "HEADWATER_KAFKA__FETCH_MAX_WAIT_MS": str(FETCH_MAX_WAIT_MS),
-                "HEADWATER_KAFKA__PARTITIONS": str(self.settings.kafka.partitions),
-            }
-            niceness = TRAINER_NICENESS if name == "train" else 0
-            self.children.append(Child(arguments, environment, self.state / "logs" / f"{name}.log", niceness))
-
-    def check(self) -> None:
-        for child in self.children:
-            child.check()
-
-    def stop(self) -> None:
-        stop_all(self.children)
-
-
-async def _drive(system: _System, source: Source, options: DemoOptions, console: Console) -> dict[str, Any]:
+async def _drive(system: System, source: Source, options: DemoOptions, console: Console) -> dict[str, Any]:
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(system.server, timeout=timeout) as session, _producer(system.broker) as producer:
-        probe = _Probe(system, session)
+        probe = Probe(system, session)
         with console.status("starting worker, trainer and server …"):
             await _publish_items(producer, source)
             await probe.until_ready()
-            await probe.until_reading()
         console.print(f"live page: [bold]{system.server}[/]   API: {system.server}/docs")
         events = [event for event in source.events()]
         door = Door(
@@ -199,72 +153,6 @@ async def _first_of(work: Coroutine[Any, Any, None], watch: Coroutine[Any, Any, 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Probe:
-    """Reads the processes' metrics and notices when one has ended."""
-
-    def __init__(self, system: _System, session: aiohttp.ClientSession) -> None:
-        self.system, self.session = system, session
-        self.parity_max_abs = 0.0
-
-    async def scrape(self, name: str) -> Scrape:
-        base = self.system.server if name == "serve" else f"http://127.0.0.1:{self.system.ports[name]}"
-        try:
-            async with self.session.get(f"{base}/metrics") as response:
-                return Scrape.parse(await response.text())
-        except aiohttp.ClientError as error:
-            self.system.check()  # says what the process said last, if it has ended
-            raise HeadwaterError(f"headwater {name} does not answer at {base}/metrics: {error}") from error
-
-    async def backlog(self, published: int) -> int:
-        """Count the events that are not consumed yet and the examples that are not learnt yet."""
-        # The trainer first: what it learns while the worker answers only makes the backlog look longer.
-        trainer = await self.scrape("train")
-        worker = await self.scrape("worker")
-        self.parity_max_abs = max(self.parity_max_abs, trainer.total("headwater_parity_max_abs_logits"))
-        done = sum(worker.total(f"headwater_{name}_total") for name in _ACCOUNTED)
-        examples = worker.total("headwater_examples_written_total")
-        return int(published - done + examples - trainer.total("headwater_examples_learned_total"))
-
-    async def watch(self) -> None:
-        """Stop the run when a process ends."""
-        while True:
-            await asyncio.sleep(1)
-            self.system.check()
-
-    async def until_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            self.system.check()
-            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
-                async with self.session.get("/health/ready") as response:
-                    if response.status == 200:
-                        return
-                    reason = await response.text()
-            if time.monotonic() > deadline:
-                raise HeadwaterError(f"the server was not ready after {READY_SECONDS:.0f} s: {locals().get('reason')}")
-            await asyncio.sleep(0.2)
-
-    async def until_reading(self) -> None:
-        """Wait for the worker's place in its group: what is published before it would seem to take that long."""
-        deadline = time.monotonic() + READY_SECONDS
-        while (await self.scrape("worker")).total("headwater_assigned_partitions") == 0:
-            if time.monotonic() > deadline:
-                raise HeadwaterError(f"the worker got no partition of the events topic within {READY_SECONDS:.0f} s")
-            await asyncio.sleep(0.2)
-
-    async def until_learned(self, events: int) -> None:
-        """Wait until every event is consumed, and learnt or accounted for otherwise."""
-        deadline = time.monotonic() + CAUGHT_UP_SECONDS
-        while True:
-            self.system.check()
-            backlog = await self.backlog(events)
-            if backlog <= 0:
-                return
-            if time.monotonic() > deadline:
-                raise HeadwaterError(f"{backlog} of {events} events are not learnt after {CAUGHT_UP_SECONDS:.0f} s")
-            await asyncio.sleep(0.3)
-
-
 class _Teller:
     """Says every tenth of the way how far it is, where no progress bar can be drawn."""
 
@@ -301,7 +189,7 @@ async def _publish_items(producer: AIOKafkaProducer, source: Source) -> None:
     await producer.flush()
 
 
-async def _report(probe: _Probe, door: Door, events: list[Event], seconds: float, console: Console) -> dict[str, Any]:
+async def _report(probe: Probe, door: Door, events: list[Event], seconds: float, console: Console) -> dict[str, Any]:
     worker, trainer, server = [await probe.scrape(name) for name in ("worker", "train", "serve")]
     counted = door.report
     return {

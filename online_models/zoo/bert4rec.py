@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from online_models.encoders.item_table import item_table
 from online_models.encoders.transformer import TransformerBlock
 from online_models.learner import Graph, TorchLearner, seeded
 from online_models.objectives.exercise import attention, steps_back
@@ -64,9 +65,7 @@ class BERT4Rec(SequenceRanker):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=True)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension)
         self.core = _Core(config)
 
     @classmethod

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from online_models.encoders.hstu import HSTUEncoder
+from online_models.encoders.item_table import item_table
 from online_models.learner import Graph
 from online_models.sequences import SequenceRanker, Sequences
 from online_models.vocabulary import ACTIONS
@@ -60,9 +61,7 @@ class HSTU(SequenceRanker):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=config.sparse)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension, sparse=config.sparse)
         self.core = _Core(config)
 
     def encode(self, sequences: Sequences) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from online_models.batch import Batch, Candidates, Context
 from online_models.encoders.hstu import HSTUEncoder
+from online_models.encoders.item_table import item_table
 from online_models.learner import Graph
 from online_models.losses import softmax_cross_entropy
 from online_models.ranker import Ranker
@@ -76,9 +77,7 @@ class HSTURanker(Ranker):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=True)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension)
         self.core = _Core(config)
 
     def forward(self, context: Context, candidates: Candidates) -> Tensor:

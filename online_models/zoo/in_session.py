@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from online_models.batch import Batch, Candidates, Context
@@ -17,6 +17,7 @@ from online_models.encoders.intents import (
     category_overlap,
     familiarity_labels,
 )
+from online_models.encoders.item_table import item_table
 from online_models.encoders.session_core import ENCODER_INPUTS, RANK_INPUTS, SessionCore, SessionEncoder, SessionSizes
 from online_models.encoders.windows import SECONDS_A_WEEK
 from online_models.learner import Graph
@@ -91,9 +92,7 @@ class InSessionRanker(Ranker):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=True)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension)
         sizes = SessionSizes(**{field.name: getattr(config, field.name) for field in fields(SessionSizes)})
         self.core = SessionCore(sizes, INTENTS)
         self.item_categories: Tensor

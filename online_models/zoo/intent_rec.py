@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from online_models.batch import PADDING, Batch
 from online_models.encoders.clock import CLOCK, clock_of
 from online_models.encoders.intent_heads import Head, Taken, all_heads
 from online_models.encoders.intent_hierarchy import Block, Feed, IntentHierarchy, NewestIntents, Sizes
 from online_models.encoders.intents import IntentVector
+from online_models.encoders.item_table import item_table
 from online_models.encoders.transformer import TransformerBlock
 from online_models.encoders.windows import SECONDS_A_WEEK
 from online_models.learner import Graph
@@ -92,9 +93,7 @@ class IntentRec(SequenceRanker):
         super().__init__()
         self.config = config
         self.heads = tuple(all_heads(config.categories) if heads is None else heads)
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=True)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension)
         sizes = Sizes(**{field.name: getattr(config, field.name) for field in fields(Sizes)})
         self.core = IntentHierarchy(sizes, self.heads, feed, short_term)
         self.item_categories: Tensor

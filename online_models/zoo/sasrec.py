@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from online_models.batch import PADDING
+from online_models.encoders.item_table import item_table
 from online_models.encoders.transformer import TransformerBlock
 from online_models.encoders.windows import causal
 from online_models.learner import Graph
@@ -68,9 +69,9 @@ class SASRec(SequenceRanker):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=PADDING, sparse=config.sparse)
-        nn.init.normal_(self.items.weight, std=config.initial_deviation)
-        nn.init.zeros_(self.items.weight[PADDING].detach())
+        self.items = item_table(
+            config.catalog_rows, config.dimension, deviation=config.initial_deviation, sparse=config.sparse
+        )
         self.core = _Core(config)
 
     def encode(self, sequences: Sequences) -> Tensor:

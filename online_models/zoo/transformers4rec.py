@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from online_models.encoders.item_table import item_table
 from online_models.encoders.merge import Concatenated, Merge
 from online_models.encoders.transformer import TransformerBlock
 from online_models.learner import Graph, TorchLearner, seeded
@@ -72,9 +73,7 @@ class Transformers4Rec(SequenceRanker):
         super().__init__()
         self.config = config
         self.objective = objective or Causal()
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=True)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension)
         self.item_categories: Tensor
         self.register_buffer("item_categories", torch.zeros(config.catalog_rows, config.category_buckets))  # [R, C]
         self.core = _Core(config, merge)

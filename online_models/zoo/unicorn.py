@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from online_models.batch import Batch, Candidates, Context
+from online_models.encoders.item_table import item_table
 from online_models.encoders.user_sides import FineTuned, UserSide
 from online_models.learner import Graph
 from online_models.losses import binary_cross_entropy
@@ -111,9 +112,7 @@ class UniCoRn(Ranker):
         super().__init__()
         self.config, self.imputation = config, imputation
         self.user = user if user is not None else _intent_rec(config)
-        self.items = nn.Embedding(config.catalog_rows, config.dimension, padding_idx=0, sparse=True)
-        nn.init.normal_(self.items.weight, std=0.02)
-        nn.init.zeros_(self.items.weight[0:1].detach())
+        self.items = item_table(config.catalog_rows, config.dimension)
         self.core = _Core(config, self.user.width)
         self.titles: Tensor
         self.register_buffer("titles", torch.zeros(config.catalog_rows, QUERY_LENGTH, dtype=torch.int64))  # [R, Q]

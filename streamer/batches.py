@@ -20,6 +20,7 @@ from online_models.vocabulary import QUERY_LENGTH, action_row, query_tokens, sur
 from streamer.examples import Example
 
 Rows = NDArray[np.int64]
+Retrieve = Callable[[Context], Rows]  # contexts -> rows [B, K]
 USER_BUCKETS = 1 << 20
 
 

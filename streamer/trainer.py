@@ -131,7 +131,7 @@ class Trainer:
                 metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
         if plotted.get("learned"):
             metrics.EXAMPLES_LEARNED.inc(plotted["learned"])
-            metrics.show_learning(MODEL, plotted, self.student.learner.clipping_factors())
+            metrics.show_learning(MODEL, plotted, self.student.network.learner.clipping_factors())
 
     async def publish_rows(self) -> None:
         """Write the rows that changed to the weights topic."""
@@ -200,7 +200,7 @@ class Trainer:
             model, _, metric = name.rpartition("_")
             metrics.PREQUENTIAL.labels(metric=metric, model=model or "served").set(value)
         return {
-            "graphs": copy.deepcopy(student.ranker).graphs(),
+            "graphs": copy.deepcopy(student.network.ranker).graphs(),
             "tables": student.tables(),
             "item_ids": student.item_ids(),
             "meta": student.meta(),
@@ -232,7 +232,7 @@ class Trainer:
 
     async def _push_items(self) -> None:
         async with self._lock:
-            changed = self.student.items.take_changed()
+            changed = self.student.memory.items.take_changed()
         if changed:
             await asyncio.to_thread(self._store.push_items, changed)
 

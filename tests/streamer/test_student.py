@@ -13,9 +13,10 @@ from feature_store.user_state import ItemInfo
 from online_models import state_tree
 from online_models.vocabulary import query_tokens
 from streamer.examples import Position
+from streamer.network import category_buckets
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
-from streamer.student import FEATURES, VECTORS, Student, category_buckets
+from streamer.student import FEATURES, VECTORS, Student
 
 TABLES = {"item_knn", "cooccurrence", "transitions", "popularity", VECTORS, FEATURES}
 
@@ -39,11 +40,13 @@ def smaller(settings: Settings, **changes: Any) -> Settings:
 class TestLearning:
     def test_test_then_learn(self, student: Student, walk, monkeypatch: pytest.MonkeyPatch) -> None:
         order: list[str] = []
-        score, learn = student.learner.score, student.learner.learn
-        count = student.counting["item_knn"].learn
-        monkeypatch.setattr(student.learner, "score", lambda *a: (order.append("score"), score(*a))[1])
-        monkeypatch.setattr(student.learner, "learn", lambda b: (order.append("learn"), learn(b))[1])
-        monkeypatch.setattr(student.counting["item_knn"], "learn", lambda b: (order.append("count"), count(b))[1])
+        score, learn = student.network.learner.score, student.network.learner.learn
+        count = student.memory.counting["item_knn"].learn
+        monkeypatch.setattr(student.network.learner, "score", lambda *a: (order.append("score"), score(*a))[1])
+        monkeypatch.setattr(student.network.learner, "learn", lambda b: (order.append("learn"), learn(b))[1])
+        monkeypatch.setattr(
+            student.memory.counting["item_knn"], "learn", lambda b: (order.append("count"), count(b))[1]
+        )
         student.replay.share = 0
         student.learn(walk(8))
         assert order == ["score", "learn", "count"]
@@ -80,23 +83,23 @@ class TestPositions:
         student.learn(first)
         assert student.learn(first) == {"learned": 0.0}
         assert student.learn([*first[4:], *second])["learned"] == 8
-        assert (student.learned, student.duplicates) == (16, 12)
-        assert student.counting["popularity"].counts.astype(bool).sum() == len(student.catalog)
-        assert student.counting["item_knn"].item_counts.sum() == 16
+        assert (student.learned, student.memory.duplicates) == (16, 12)
+        assert student.memory.counting["popularity"].counts.astype(bool).sum() == len(student.memory.catalog)
+        assert student.memory.counting["item_knn"].item_counts.sum() == 16
 
     def test_a_repeat_within_one_batch_counts_once(self, student: Student, example) -> None:
         assert student.learn([example(1), example(1), example(2)])["learned"] == 2
-        assert student.duplicates == 1
+        assert student.memory.duplicates == 1
 
     def test_one_event_may_give_several_examples(self, student: Student, example) -> None:
         student.learn([example(5, index=0), example(5, index=1)])
         student.learn([example(5, index=1), example(5, index=2)])
-        assert (student.learned, student.duplicates) == (3, 1)
+        assert (student.learned, student.memory.duplicates) == (3, 1)
 
     def test_partitions_have_positions_of_their_own(self, student: Student, example) -> None:
         student.learn([example(9, partition=0), example(2, partition=3)])
         student.learn([example(3, partition=3), example(8, partition=0)])
-        assert student.positions == {0: Position(0, 9), 3: Position(3, 3)} and student.duplicates == 1
+        assert student.memory.positions == {0: Position(0, 9), 3: Position(3, 3)} and student.memory.duplicates == 1
 
     def test_nothing_at_all_changes_nothing(self, student: Student) -> None:
         assert student.learn([]) == {"learned": 0.0} and student.take_rows() == [] and student.recent() is None
@@ -106,51 +109,53 @@ class TestUnknownItems:
     def test_an_impression_without_a_click_admits_nobody(self, student: Student, example) -> None:
         fields = {"kind": "impression", "item_id": None, "action": None}
         student.learn([example(1, slate=["a", "b"], outcomes=[0, 0], **fields)])
-        assert len(student.catalog) == 0 and student.learned == 1
-        assert student.counting["item_knn"].item_counts.sum() == 0
+        assert len(student.memory.catalog) == 0 and student.learned == 1
+        assert student.memory.counting["item_knn"].item_counts.sum() == 0
 
     def test_an_item_below_its_sightings_is_not_learnt(self, small_settings: Settings, example) -> None:
         student = Student(smaller(small_settings, admission_sightings=3))
         for offset in (1, 2):
             student.learn([example(offset, f"u{offset}")])
-        assert "a" not in student.catalog and student.counting["item_knn"].item_counts.sum() == 0
+        assert "a" not in student.memory.catalog and student.memory.counting["item_knn"].item_counts.sum() == 0
         student.learn([example(3, "u3")])
-        assert "a" in student.catalog and student.counting["item_knn"].item_counts.sum() == 1
+        assert "a" in student.memory.catalog and student.memory.counting["item_knn"].item_counts.sum() == 1
 
     def test_histories_of_unknown_items_and_odd_contexts(self, student: Student, example) -> None:
         odd = {"query": "?" * 500, "surface": "fridge", "source_item_id": "nowhere", "action": "ponders"}
         plotted = student.learn([example(1, history=["x", "y"], **odd), example(2, "v", None)])
-        assert np.isfinite(plotted["loss"]) and student.catalog.row("x") == 1
+        assert np.isfinite(plotted["loss"]) and student.memory.catalog.row("x") == 1
 
 
 class TestSlates:
     def test_it_learns_from_the_slate_and_its_outcomes_alone(self, student: Student, walk, example) -> None:
         student.learn(walk(30))
-        served = [[0.0] * len(student.sources.names)] * 3
+        served = [[0.0] * len(student.memory.sources.names)] * 3
         slate = {"slate": ["i1", "i2", "i3"], "outcomes": [0, 1, 0], "source_scores": served}
-        before = student.ranker.items.weight.detach().clone()
+        before = student.network.ranker.items.weight.detach().clone()
         student.replay.share = 0
         student.learn([example(50, "w", "i2", **slate)])
-        changed = set((student.ranker.items.weight != before).any(1).nonzero().flatten().tolist())
-        assert changed == {student.catalog.row(item_id) for item_id in ("i1", "i2", "i3")}
+        changed = set((student.network.ranker.items.weight != before).any(1).nonzero().flatten().tolist())
+        assert changed == {student.memory.catalog.row(item_id) for item_id in ("i1", "i2", "i3")}
 
     def test_what_is_clicked_again_and_again_in_a_slate_rises(self, student: Student, walk, example) -> None:
         student.learn(walk(30))
         slate = ["i1", "i2", "i3", "i4"]
-        served = [[0.5] * len(student.sources.names)] * 4
+        served = [[0.5] * len(student.memory.sources.names)] * 4
         fields = {"slate": slate, "outcomes": [0, 0, 0, 1], "source_scores": served}
         for offset in range(50, 110):
             student.learn([example(offset, f"w{offset}", "i4", history=["i5"], **fields)])
-        batch = student.builder.build([example(200, "new", "i4", history=["i5"], **fields)])
-        assert student.learner.score(batch.context, batch.candidates).argmax().item() == 3
+        batch = student.memory.builder.build([example(200, "new", "i4", history=["i5"], **fields)])
+        assert student.network.learner.score(batch.context, batch.candidates).argmax().item() == 3
 
     def test_clicks_and_displays_reach_the_items_features(self, student: Student, example) -> None:
         student.learn([example(1, "u", "a", slate=["a", "b"], outcomes=[1, 0])])
-        row = student.catalog.row("a")
-        taken = student.items.get("a")
-        assert taken is not None and student.items.get("b") is not None
-        assert student.item_features[row].any()
-        assert student.item_features[row] == pytest.approx(student.items.vectors(["a"], taken.last_seen_ms)[0])
+        row = student.memory.catalog.row("a")
+        taken = student.memory.items.get("a")
+        assert taken is not None and student.memory.items.get("b") is not None
+        assert student.memory.item_features[row].any()
+        assert student.memory.item_features[row] == pytest.approx(
+            student.memory.items.vectors(["a"], taken.last_seen_ms)[0]
+        )
 
 
 class TestRows:
@@ -162,7 +167,7 @@ class TestRows:
         student.replay.share = replay_share
         student.release_moved()
         student.take_rows()
-        before, features = student.ranker.items.weight.detach().clone(), student.item_features.copy()
+        before, features = student.network.ranker.items.weight.detach().clone(), student.memory.item_features.copy()
         slate = {"slate": ["i3", "i4"], "outcomes": [1, 0]}
         student.learn([example(60, "u1", "i3", history=["i1"], source_item_id="i2", **slate)])
         rows = grouped(student.take_rows())
@@ -170,12 +175,12 @@ class TestRows:
         student.release_moved()
         moved = student.take_rows()
         assert {row.table for row in moved} == {VECTORS} and {row.oldest_ms for row in moved} == {0}
-        changed = (student.ranker.items.weight != before).any(1).nonzero().flatten().tolist()
+        changed = (student.network.ranker.items.weight != before).any(1).nonzero().flatten().tolist()
         told = {row.item_id for row in moved} | set(rows[VECTORS])
-        assert {student.catalog.id_of(row) for row in changed if row > 1} <= told
+        assert {student.memory.catalog.id_of(row) for row in changed if row > 1} <= told
         assert "i2" in told, "the source item has learnt too"
-        new = np.flatnonzero((student.item_features != features).any(1))
-        assert {student.catalog.id_of(row) for row in new} == set(rows[FEATURES]) == {"i3", "i4"}
+        new = np.flatnonzero((student.memory.item_features != features).any(1))
+        assert {student.memory.catalog.id_of(row) for row in new} == set(rows[FEATURES]) == {"i3", "i4"}
         assert set(rows["item_knn"]) == set(rows["cooccurrence"]) == {"i1", "i3"}
         assert set(rows["transitions"]) == {"i1"} and set(rows["popularity"]) == {"*"}
 
@@ -213,12 +218,12 @@ class TestRows:
                 assert tables[f"{name}.weights"][row.row][: len(items)].tolist() == weights.tolist()
         assert len(tables["popularity.items"]) == 1
         tables[VECTORS][:] = 9
-        assert student.ranker.items.weight.max() < 9, "a version is a copy"
+        assert student.network.ranker.items.weight.max() < 9, "a version is a copy"
 
     def test_meta_names_the_columns(self, student: Student, walk) -> None:
         student.learn(walk(4))
         meta = student.meta()
-        batch = student.builder.build(walk(2, 10))
+        batch = student.memory.builder.build(walk(2, 10))
         assert len(meta["sources"]) == batch.candidates.source_scores.shape[-1]
         assert len(meta["features"]) == batch.context.features.shape[-1]
         assert len(meta["item_features"]) == batch.candidates.features.shape[-1]
@@ -229,14 +234,16 @@ class TestRows:
         recent = student.recent()
         assert recent is not None and recent.labels.shape == recent.mask.shape and len(recent.labels) == 16
         assert all(len(value) == 16 for value in recent.feeds.values())
-        assert set(recent.feeds) == set(student.ranker.graphs()["rank"].inputs)
+        assert set(recent.feeds) == set(student.network.ranker.graphs()["rank"].inputs)
 
 
 class TestCategories:
     def test_they_reach_the_intent_head_when_the_item_gets_its_row(self, student: Student, example) -> None:
         student.describe(ItemInfo(item_id="a", categories=["Drama", "War"]))
         student.learn([example(1, "u", "a"), example(2, "v", "b")])
-        of_a, of_b = student.ranker.item_categories[[student.catalog.row("a"), student.catalog.row("b")]]
+        of_a, of_b = student.network.ranker.item_categories[
+            [student.memory.catalog.row("a"), student.memory.catalog.row("b")]
+        ]
         assert of_a.nonzero().flatten().tolist() == category_buckets(["Drama", "War"]) and of_b.sum() == 0
 
     def test_a_description_that_changes_is_followed(self, student: Student, example) -> None:
@@ -244,9 +251,9 @@ class TestCategories:
         for categories in (["Drama"], ["War"], []):
             student.describe(ItemInfo(item_id="a", title="A", categories=categories))
             if categories:
-                labels = student.ranker.item_categories[student.catalog.row("a")]
+                labels = student.network.ranker.item_categories[student.memory.catalog.row("a")]
                 assert labels.nonzero().flatten().tolist() == category_buckets(categories)
-        assert student.items.take_changed()[0].title == "A"
+        assert student.memory.items.take_changed()[0].title == "A"
 
 
 class TestDates:
@@ -255,23 +262,23 @@ class TestDates:
     def test_the_catalogue_dates_an_item_that_has_a_row(self, student: Student, example) -> None:
         student.learn([example(1, "u", "a")])
         student.describe(ItemInfo(item_id="a", published_time_ms=5_000))
-        assert student.ranker.item_published_seconds[student.catalog.row("a")] == 5.0
+        assert student.network.ranker.item_published_seconds[student.memory.catalog.row("a")] == 5.0
 
     def test_a_date_that_was_told_before_the_first_event_is_kept(self, student: Student, example) -> None:
         student.describe(ItemInfo(item_id="a", published_time_ms=5_000))
         student.learn([example(1, "u", "a")])
-        assert student.ranker.item_published_seconds[student.catalog.row("a")] == 5.0
+        assert student.network.ranker.item_published_seconds[student.memory.catalog.row("a")] == 5.0
 
     def test_without_one_the_first_event_counts(self, student: Student, example) -> None:
         one = example(1, "u", "a")
         student.learn([one])
         student.learn([example(9, "v", "a")])
-        assert student.ranker.item_published_seconds[student.catalog.row("a")] == one.event_time_ms / 1e3
+        assert student.network.ranker.item_published_seconds[student.memory.catalog.row("a")] == one.event_time_ms / 1e3
 
 
 def test_a_source_item_is_asked_for_by_its_title(student: Student, example) -> None:
     student.describe(ItemInfo(item_id="a", title="Red shoes"))
-    words = student.builder.context([example(1, source_item_id="a")]).query[0]
+    words = student.memory.builder.context([example(1, source_item_id="a")]).query[0]
     assert words.tolist() == query_tokens("Red shoes").tolist()
 
 
@@ -296,8 +303,8 @@ class TestResume:
         first_state, second_state = plain(student), plain(again)
         for key in first_state:
             assert state_tree.equal(first_state[key], second_state[key]), key
-        batch = student.builder.build(walk(4, 200))
-        scores = [one.learner.score(batch.context, batch.candidates) for one in (student, again)]
+        batch = student.memory.builder.build(walk(4, 200))
+        scores = [one.network.learner.score(batch.context, batch.candidates) for one in (student, again)]
         assert torch.equal(*scores)
 
     def test_duplicates_are_known_after_a_restart(self, small_settings: Settings, walk) -> None:
@@ -305,7 +312,7 @@ class TestResume:
         student.learn(walk(16))
         again.load_state_dict(student.state_dict())
         assert again.learn(walk(16)) == {"learned": 0.0}
-        assert (again.learned, again.duplicates) == (16, 16)
+        assert (again.learned, again.memory.duplicates) == (16, 16)
 
     def test_everything_in_use_is_published_again(self, small_settings: Settings, walk) -> None:
         student, again = Student(small_settings), Student(small_settings)
@@ -330,7 +337,8 @@ class TestResume:
 def plain(student: Student) -> dict[str, Any]:
     """State with the items' records read, so that a difference has a name."""
     state = student.state_dict()
-    return state | {"items": msgspec.msgpack.decode(state["items"].tobytes())}
+    items = msgspec.msgpack.decode(state["memory"]["items"].tobytes())
+    return state | {"memory": state["memory"] | {"items": items}}
 
 
 class TestExpiry:
@@ -346,34 +354,40 @@ class TestExpiry:
         return student
 
     def test_the_newcomer_starts_afresh_in_the_freed_row(self, full: Student, example) -> None:
-        row = full.catalog.row("i0")
+        row = full.memory.catalog.row("i0")
         full.learn([example(50, "ada", "new", history=["i5"])])
-        assert full.catalog.row("new") == row and full.catalog.row("i0") == 1
-        assert full.ranker.item_categories[row].sum() == 0
-        neighbours = {name: full.counting[name].best(row, 10)[0].tolist() for name in ("item_knn", "cooccurrence")}
-        assert neighbours == {"item_knn": [full.catalog.row("i5")], "cooccurrence": []}
-        assert full.counting["item_knn"].best(full.catalog.row("i1"), 10)[0].tolist() == [full.catalog.row("i2")]
+        assert full.memory.catalog.row("new") == row and full.memory.catalog.row("i0") == 1
+        assert full.network.ranker.item_categories[row].sum() == 0
+        neighbours = {
+            name: full.memory.counting[name].best(row, 10)[0].tolist() for name in ("item_knn", "cooccurrence")
+        }
+        assert neighbours == {"item_knn": [full.memory.catalog.row("i5")], "cooccurrence": []}
+        assert full.memory.counting["item_knn"].best(full.memory.catalog.row("i1"), 10)[0].tolist() == [
+            full.memory.catalog.row("i2")
+        ]
 
     def test_what_the_newcomer_teaches_at_once_is_kept(self, full: Student, example) -> None:
         full.learn([example(50, "ada", "new", history=["i5"])])
-        row, before = full.catalog.row("new"), full.catalog.row("i5")
-        assert full.counting["item_knn"].item_counts[row] == 1
-        assert full.counting["transitions"].best(before, 10)[0].tolist()[-1] == row
-        assert full.counting["popularity"].counts[row] > 0
+        row, before = full.memory.catalog.row("new"), full.memory.catalog.row("i5")
+        assert full.memory.counting["item_knn"].item_counts[row] == 1
+        assert full.memory.counting["transitions"].best(before, 10)[0].tolist()[-1] == row
+        assert full.memory.counting["popularity"].counts[row] > 0
 
     def test_versions_and_rows_name_the_newcomer_only(self, full: Student, example) -> None:
-        row = full.catalog.row("i0")
-        assert row in full.tables()["item_knn.items"][full.catalog.row("i1")]
+        row = full.memory.catalog.row("i0")
+        assert row in full.tables()["item_knn.items"][full.memory.catalog.row("i1")]
         full.learn([example(50, "ada", "new", history=["i5"])])
         assert full.item_ids()[row] == "new" and "i0" not in full.item_ids()
         published = full.tables()["item_knn.items"]
-        assert published[full.catalog.row("i1")].any()
-        assert not published[full.catalog.row("i1")].tolist().count(row), "a list of before points at the newcomer"
+        assert published[full.memory.catalog.row("i1")].any()
+        assert not published[full.memory.catalog.row("i1")].tolist().count(row), (
+            "a list of before points at the newcomer"
+        )
         rows = grouped(full.take_rows())
         assert all("i0" not in table for table in rows.values()) and "new" in rows[VECTORS]
 
     def test_old_batches_do_not_teach_the_newcomer(self, full: Student, example) -> None:
-        row = full.catalog.row("i0")
+        row = full.memory.catalog.row("i0")
         full.learn([example(50, "ada", "new", history=["i5"])])
         latest = full.replay.state_dict()["batches"][-1]["candidates.items"]
         for batch in full.replay.state_dict()["batches"][:-1]:
@@ -383,12 +397,12 @@ class TestExpiry:
     def test_an_item_pushed_out_within_its_own_batch_is_unknown(self, full: Student, example) -> None:
         newcomers = [example(50 + number, f"w{number}", f"new{number}") for number in range(20)]
         assert full.learn(newcomers)["learned"] == 20
-        assert len(full.catalog) == 14 and full.counting["item_knn"].item_counts.sum() == 14
+        assert len(full.memory.catalog) == 14 and full.memory.counting["item_knn"].item_counts.sum() == 14
 
     def test_memory_is_bounded_while_items_come_and_go(self, full: Student, example) -> None:
         shapes = {name: value.shape for name, value in full.tables().items()}
         for number in range(40):
             full.learn([example(50 + number, f"w{number}", f"new{number}", history=[f"new{number - 1}"])])
         assert {name: value.shape for name, value in full.tables().items()} == shapes
-        assert len(full.items.states()) <= 16
-        assert full.learner.skipped_steps == 0
+        assert len(full.memory.items.states()) <= 16
+        assert full.network.learner.skipped_steps == 0

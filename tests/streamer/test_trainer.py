@@ -89,9 +89,9 @@ async def test_after_a_crash_what_comes_again_is_learnt_once(start, broker: Brok
     await second.handle(broker.events(walk(16)), broker.seek, broker.highwater)  # from the beginning, as a broker may
     await straight.handle(broker.events(walk(8)), broker.seek, broker.highwater)
     await straight.handle(broker.events(walk(8, 8), 8), broker.seek, broker.highwater)
-    assert second.student.learned == straight.student.learned == 16 and second.student.duplicates == 0
-    for name, learner in second.student.counting.items():
-        own, other = learner.state_dict(), straight.student.counting[name].state_dict()
+    assert second.student.learned == straight.student.learned == 16 and second.student.memory.duplicates == 0
+    for name, learner in second.student.memory.counting.items():
+        own, other = learner.state_dict(), straight.student.memory.counting[name].state_dict()
         assert state_tree.equal(own, other), name
     await second.save()
     assert broker.acknowledged[8:] == list(range(16)), "what was known already is acknowledged too"
@@ -157,7 +157,7 @@ async def test_a_step_shows_its_stability(small_settings: Settings, broker: Brok
         assert float(values[f'headwater_{name}{{learner="student"}}']) > 0, name
     assert float(values['headwater_skipped_steps{learner="student"}']) == 0
     assert float(values['headwater_loss_spikes{learner="student"}']) == 0
-    factors = one.student.learner.clipping_factors()
+    factors = one.student.network.learner.clipping_factors()
     assert {"items.weight", "core.wide.weight"} <= set(factors)
     for parameter, factor in factors.items():
         series = f'headwater_clipping_factor_ratio{{learner="student",parameter="{parameter}"}}'

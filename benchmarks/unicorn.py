@@ -7,9 +7,13 @@ the item's last category and one of its title, a request for similar items start
 event gives one request of each task, and the item that was taken is the answer.
 
 All models rank the same candidates of a first pass (neighbours of the history, matching words, what is popular), 100 a
-request; an answer that the first pass did not find counts as a miss, and teaches nothing. Counts and the recommendation
-model are of the first half of the log when the ranker learns (from the next 40 %), and counts of 90 % when it is tested
-on the rest.
+request; an answer that the first pass did not find counts as a miss, and teaches nothing. The first pass and the
+recommendation model know the first 80 % of the log and stay as they are: the ranker learns from the next 10 % and is
+tested on the rest. (Were the first pass renewed before the test, it would offer items that the models never met.)
+
+Tasks are balanced: each has the same number of lessons, and each step of the joint model takes as many lessons of every
+task as a step of a single model takes of its own. So at equal steps both have seen the same. Every model keeps the
+weights that ranked its own held-out lessons best (the mean over its tasks).
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from online_models.evaluation.metrics import hit, ranks_of, reciprocal
 from online_models.evaluation.protocols.timeline import Timeline
 from online_models.learner import TorchLearner, seeded
 from online_models.optim import LazyAdam
+from online_models.optim.table_rate import with_table_rate
 from online_models.sequence_fitting import Fitting, fit_sequences
 from online_models.sequence_learner import SequenceLearner
 from online_models.vocabulary import QUERY_BUCKETS, QUERY_LENGTH, query_tokens, surface_row
@@ -44,14 +49,14 @@ from online_models.zoo.sasrec import SASRec
 from online_models.zoo.unicorn import TASKS, Imputation, UniCoRn, as_asked, impute
 from streamer.evaluation.data import load
 
-HISTORY, CANDIDATES, WIDTH = 20, 100, 32
+HISTORY, CANDIDATES, WIDTH, LESSONS_A_STEP = 20, 100, 32, 64
 SURFACES = ("home", "similar", "search")  # of TASKS
 MODELS: dict[str, tuple[str, Imputation, bool]] = {  # stage of the user, imputation, whether one model serves all tasks
     "joint": ("outputs", impute, True),
+    "three models": ("outputs", impute, False),
     "joint, nothing imputed": ("outputs", as_asked, True),
     "joint, user cluster": ("cluster", impute, True),
     "joint, fine-tuned": ("fine-tuned", impute, True),
-    "three models": ("outputs", impute, False),
 }
 Fit = Callable[..., TorchLearner]
 Made = Callable[[str], UserSide]
@@ -63,6 +68,7 @@ class Texts:
     """Words of every row: what is matched, what the ranker sees, what queries are made of."""
 
     matrix: sparse.csr_matrix  # [R, buckets] idf of each word of the row
+    by_word: sparse.csr_matrix  # [buckets, R] the same, by word
     titles: torch.Tensor  # [R, Q]
     words: list[tuple[list[str], list[str]]]  # of the last category, of the title
 
@@ -80,7 +86,7 @@ class Texts:
         flat = np.concatenate(columns).astype(int)
         idf = np.log(log.rows / np.maximum(np.bincount(flat, minlength=QUERY_BUCKETS), 1))
         matrix = sparse.csr_matrix((idf[flat], (rows, flat)), (log.rows, QUERY_BUCKETS))
-        return cls(matrix, torch.from_numpy(np.stack([query_tokens(text) for text in texts])), words)
+        return cls(matrix, matrix.T.tocsr(), torch.from_numpy(np.stack([query_tokens(text) for text in texts])), words)
 
 
 def bucket(word: str) -> int:
@@ -99,6 +105,15 @@ def neighbours(log: Interactions, reach: int = 5) -> sparse.csr_matrix:
     return (total + total.T).tocsr()
 
 
+def row_sum(matrix: sparse.csr_matrix, rows: NDArray, weights: NDArray) -> NDArray[np.float64]:
+    """Sum of a few rows, each by its weight."""
+    total = np.zeros(matrix.shape[1])
+    for row, weight in zip(rows.tolist(), weights.tolist(), strict=True):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        total[matrix.indices[part]] += weight * matrix.data[part]
+    return total
+
+
 @dataclass(frozen=True)
 class World:
     """What the first pass knows."""
@@ -107,11 +122,21 @@ class World:
     near: sparse.csr_matrix
     counts: NDArray[np.float64]
 
-    def requests(self, log: Interactions, events: NDArray[np.int64]) -> list[Batch]:
-        """One request of each task for each event, by task."""
+    def lessons(self, log: Interactions, events: NDArray[np.int64], task: int, number: int) -> Batch:
+        """Make requests of a task from events in their order, until so many are answered by the first pass."""
+        parts: list[Batch] = []
+        for first in range(0, len(events), 2_000):
+            asked = self.requests(log, np.sort(events[first : first + 2_000]), task)
+            parts.append(take(asked, asked.labels.any(1).nonzero().squeeze(1)))
+            if sum(map(len, parts)) >= number:
+                break
+        found = concatenate(parts)
+        return take(found, torch.arange(min(len(found), number)))
+
+    def requests(self, log: Interactions, events: NDArray[np.int64], task: int) -> Batch:
+        """One request of a task for each event."""
         histories = Timeline(log).before(events)
-        query = np.stack([self._query(log.items[event], event) for event in events])
-        return [self._task(task, histories, log, events, query) for task in range(len(TASKS))]
+        return self._task(task, histories, log, events, np.stack([self._query(log.items[e], e) for e in events]))
 
     def _query(self, row: int, event: int) -> NDArray[np.int64]:
         random, tokens = np.random.default_rng(int(event)), np.zeros(QUERY_LENGTH, np.int64)
@@ -160,32 +185,40 @@ class World:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Rows [100] and their scores [100, 3] from neighbours of the history, words of the query, popularity."""
         past = history[history > 0]
-        weights = sparse.csr_matrix((1.0 / np.arange(len(past), 0, -1), ([0] * len(past), past)), (1, len(self.counts)))
-        near = (weights @ self.near).toarray()[0]
+        near = row_sum(self.near, past, 1.0 / np.arange(len(past), 0, -1))
         words = np.unique(query[query > 0])
-        match = np.asarray(self.texts.matrix[:, words].sum(1)).ravel() if len(words) else np.zeros(len(self.counts))
+        match = row_sum(self.texts.by_word, words, np.ones(len(words)))
         if task == 1:
-            text = np.asarray((self.texts.matrix @ self.texts.matrix[source].T).todense()).ravel()
-            shares = [(self.near[source].toarray()[0], 60), (text, 40)]
+            text = row_sum(self.texts.by_word, *self._words(source))
+            shares = [(row_sum(self.near, np.array([source]), np.ones(1)), 60), (text, 40)]
         else:
             shares = [(match, CANDIDATES)] if task == 2 else [(near, 70), (self.counts, 30)]
         rows = self._best(shares, past)
         return rows, np.stack([near[rows], match[rows], np.log1p(self.counts[rows])], 1)
 
+    def _words(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Words of a row and their idf."""
+        part = slice(self.texts.matrix.indptr[row], self.texts.matrix.indptr[row + 1])
+        return self.texts.matrix.indices[part], self.texts.matrix.data[part]
+
     def _best(self, shares: list[tuple[NDArray, int]], past: NDArray) -> NDArray[np.int64]:
+        """Choose the best of each share, not taken before and above 0; what is popular fills up."""
         chosen: dict[int, None] = {}
-        for scores, number in [*shares, (self.counts, CANDIDATES)]:
+        for scores, number in [*shares, (self.counts + 1e-9, CANDIDATES)]:
             scores = np.array(scores, float)
-            scores[[0, 1, *past]] = -1
-            top = np.argpartition(-scores, 2 * CANDIDATES)[: 2 * CANDIDATES]
-            fresh = [row for row in top[np.argsort(-scores[top], kind="stable")].tolist() if row not in chosen]
+            scores[[0, 1, *past]] = 0
+            (rows,) = scores.nonzero()
+            if len(rows) > 2 * CANDIDATES:
+                rows = rows[np.argpartition(-scores[rows], 2 * CANDIDATES)[: 2 * CANDIDATES]]
+            best = rows[np.argsort(-scores[rows], kind="stable")].tolist()
+            fresh = [row for row in best if row not in chosen]
             for row in fresh[: min(number, CANDIDATES - len(chosen))]:
                 chosen[row] = None
         return np.array(list(chosen), np.int64)
 
 
 def pretrained(log: Interactions, seed: int, minutes: float) -> SASRec:
-    """Fit a recommendation model to the log's first half."""
+    """Fit a recommendation model to what the first pass knows."""
     with seeded(seed):
         sizes = SASRec.Config(catalog_rows=log.rows, dimension=WIDTH, layers=1, history=HISTORY)
         learner = SequenceLearner(SASRec(sizes), partial(LazyAdam, lr=1e-3), seed=seed)
@@ -207,21 +240,33 @@ def stage(name: str, recommender: SASRec, train: Batch, seed: int) -> UserSide:
     return side
 
 
-def taught(train: Batch, user: UserSide, texts: Texts, seed: int, epochs: int, imputation: Imputation) -> TorchLearner:
+def taught(
+    train: list[Batch], user: UserSide, texts: Texts, seed: int, steps: int, imputation: Imputation, every: int = 40
+) -> TorchLearner:
+    """Train on as many lessons of each task in every step; keep what ranks each tenth lesson best."""
     sizes = {"catalog_rows": len(texts.titles), "features": 1, "sources": 3, "item_features": 1}
     with seeded(seed):
         ranker = UniCoRn(UniCoRn.Config(**sizes, dimension=WIDTH, history=HISTORY), user, imputation)
     ranker.titles.copy_(texts.titles)
     trained = [parameter for parameter in ranker.parameters() if parameter.requires_grad]
-    learner = TorchLearner(ranker, lambda _: LazyAdam(trained, lr=1e-3), seed=seed)
-    random = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for places in torch.randperm(len(train), generator=random).split(128):
-            learner.learn(_thinned(take(train, places), random))
+    # vectors of words and items are learnt by heart from so few lessons unless they move slowly
+    optimizer = with_table_rate([*ranker.item_tables(), ranker.core.words.weight], rate=3e-3, table_rate=3e-4)
+    learner = TorchLearner(ranker, lambda _: optimizer(trained), seed=seed)
+    random, best, kept = torch.Generator().manual_seed(seed), -1.0, learner.state_dict()
+    held_out = [take(part, torch.arange(0, len(part), 10)) for part in train]
+    learnt = [take(part, (torch.arange(len(part)) % 10 != 0).nonzero().squeeze(1)) for part in train]
+    for step in range(1, steps + 1):
+        drawn = [take(part, torch.randint(len(part), (LESSONS_A_STEP,), generator=random)) for part in learnt]
+        learner.learn(_thinned(concatenate(drawn), random))
+        if step % every == 0:
+            value = float(np.mean([tested(learner, part)["mrr@10"] for part in held_out]))
+            if value > best:
+                best, kept = value, learner.state_dict()
+    learner.load_state_dict(kept)
     return learner
 
 
-def _thinned(batch: Batch, random: torch.Generator, kept: int = 32) -> Batch:
+def _thinned(batch: Batch, random: torch.Generator, kept: int = 16) -> Batch:
     """Keep the positive and some others of the candidates: the loss needs no hundred negatives."""
     noise = torch.rand(batch.labels.shape, generator=random) + batch.labels
     places = noise.topk(kept, dim=1).indices  # [B, K]
@@ -234,68 +279,79 @@ def _thinned(batch: Batch, random: torch.Generator, kept: int = 32) -> Batch:
     return replace(batch, candidates=picked, labels=batch.labels.gather(1, places), log_q=batch.log_q.gather(1, places))
 
 
-def tested(learner: TorchLearner, test: Batch, task: str) -> dict[str, float]:
-    """Hit rate and reciprocal rank of a task."""
+def tested(learner: TorchLearner, test: Batch) -> dict[str, float]:
+    """Hit rate and reciprocal rank; an answer that is no candidate is missed."""
     parts = [take(test, places) for places in torch.arange(len(test)).split(256)]
     scores = torch.cat([learner.score(part.context, part.candidates) for part in parts])
     places, found = test.labels.argmax(1).numpy(), test.labels.sum(1).numpy() > 0
     ranks = np.where(found, ranks_of(scores.numpy(), places), CANDIDATES + 1)
-    return {f"hr@10_{task}": float(hit(ranks, 10).mean()), f"mrr@10_{task}": float(reciprocal(ranks, 10).mean())}
+    return {"hr@10": float(hit(ranks, 10).mean()), "mrr@10": float(reciprocal(ranks, 10).mean())}
+
+
+def first_pass(test: Batch) -> dict[str, float]:
+    """Test the order in which the first pass gives its candidates."""
+    ranks = np.where(test.labels.sum(1).numpy() > 0, test.labels.argmax(1).numpy() + 1, CANDIDATES + 1)
+    return {"hr@10": float(hit(ranks, 10).mean()), "mrr@10": float(reciprocal(ranks, 10).mean())}
 
 
 def compared(name: str, fit: Fit, made: Made, train: list[Batch], test: list[Batch]) -> dict[str, float]:
     """Train and test one of :data:`MODELS`."""
     stage_name, imputation, joint = MODELS[name]
-    whole = fit(concatenate(train), made(stage_name), imputation=imputation) if joint else None
+    whole = fit(train, made(stage_name), imputation=imputation) if joint else None
     values: dict[str, float] = {}
     for task, own, asked in zip(TASKS, train, test, strict=True):
-        learner = whole if whole is not None else fit(own, made(stage_name), imputation=imputation)
-        values |= tested(learner, asked, task)
+        learner = whole if whole is not None else fit([own], made(stage_name), imputation=imputation)
+        values |= {f"{key}_{task}": value for key, value in tested(learner, asked).items()}
     return values
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="beauty")
-    parser.add_argument("--train", type=int, default=16_000, help="events that the ranker learns from")
-    parser.add_argument("--test", type=int, default=2_000)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--lessons", type=int, default=2_000, help="of each task")
+    parser.add_argument("--test", type=int, default=3_000, help="requests of each task")
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--models", default=";".join(MODELS), help="separated by ; (default: all)")
     parser.add_argument("--pretrain-minutes", type=float, default=1.0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     data = Path(os.environ["HEADWATER_DATA"]) if "HEADWATER_DATA" in os.environ else None
     log = load(given.dataset, data).log
-    half, most = len(log) // 2, len(log) * 9 // 10
-    texts, earlier = Texts.of(log), Timeline(log).earlier
-    random = np.random.default_rng(0)
-    learnt = np.sort(random.permutation(half + np.flatnonzero(earlier[half:most] > 0))[: given.train])
+    known, most = len(log) * 8 // 10, len(log) * 9 // 10
+    past, earlier, tasks = log.take(slice(0, known)), Timeline(log).earlier, range(len(TASKS))
+    texts, random = Texts.of(log), np.random.default_rng(0)
+    learnt = random.permutation(known + np.flatnonzero(earlier[known:most] > 0))
     asked = np.sort(random.permutation(most + np.flatnonzero(earlier[most:] > 0))[: given.test])
 
-    def world(size: int) -> World:
-        part = log.take(slice(0, size))
-        return World(texts, neighbours(part), np.bincount(part.items, minlength=log.rows).astype(float))
-
     began = time.perf_counter()
-    train = [take(part, part.labels.any(1).nonzero().squeeze(1)) for part in world(half).requests(log, learnt)]
-    test = world(most).requests(log, asked)
+    world = World(texts, neighbours(past), np.bincount(past.items, minlength=log.rows).astype(float))
+    train = [world.lessons(log, learnt, task, given.lessons) for task in tasks]
+    test = [world.requests(log, asked, task) for task in tasks]
     ceiling = {task: float(part.labels.sum(1).mean()) for task, part in zip(TASKS, test, strict=True)}
     lessons = {task: len(part) for task, part in zip(TASKS, train, strict=True)}
-    print("found by the first pass:", ceiling, "lessons:", lessons, flush=True)
+    ordered = {task: first_pass(part) for task, part in zip(TASKS, test, strict=True)}
+    print(f"found by the first pass: {ceiling}, in its order: {ordered}, lessons: {lessons}", flush=True)
     results: dict[str, list[dict[str, float]]] = {}
     for seed in map(int, given.seeds.split(",")):
-        recommender = pretrained(log.take(slice(0, half)), seed, given.pretrain_minutes)
+        recommender = pretrained(past, seed, given.pretrain_minutes)
         made = partial(stage, recommender=recommender, train=train[0], seed=seed)
-        fit = partial(taught, texts=texts, seed=seed, epochs=given.epochs)
-        for name in MODELS:
+        fit = partial(taught, texts=texts, seed=seed, steps=given.steps)
+        for name in given.models.split(";"):
             started = time.perf_counter()
             found = compared(name, fit, made, train, test)
             results.setdefault(name, []).append({**found, "seconds": time.perf_counter() - started})
             print(f"{name:24s} seed {seed}", {k: round(v, 4) for k, v in results[name][-1].items()}, flush=True)
-    means = {name: {k: float(np.mean([run[k] for run in runs])) for k in runs[0]} for name, runs in results.items()}
-    if given.json:
-        told = {"dataset": given.dataset, "seeds": given.seeds, "first_pass": ceiling, "models": means}
-        given.json.write_text(json.dumps({**told, "minutes": (time.perf_counter() - began) / 60}, indent=1))
+            told = {"dataset": given.dataset, "found": ceiling, "first_pass": ordered, "lessons": lessons}
+            if given.json:  # after every model: a run that is cut short keeps what it has found
+                told |= {"minutes": (time.perf_counter() - began) / 60, "models": means(results)}
+                given.json.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def means(results: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Average over the seeds, and say how many there were."""
+    found = {name: {k: float(np.mean([run[k] for run in runs])) for k in runs[0]} for name, runs in results.items()}
+    return {name: values | {"seeds": len(results[name])} for name, values in found.items()}
 
 
 if __name__ == "__main__":

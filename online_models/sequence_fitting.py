@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from online_models.bucketing import batches, by_user, sequences, windows
 from online_models.evaluation.interactions import Histories, Interactions, Rows
 from online_models.evaluation.metrics import RankingMetrics, ranks_of
 from online_models.sequence_learner import SequenceLearner
+from online_models.stochastic_length import shortened
 
 Progress = Callable[[dict[str, float]], None]
 Score = Callable[[Histories], NDArray[np.float32]]
@@ -27,6 +29,7 @@ class Fitting:
     minutes: float = 60.0
     batch_positions: int = 2_048  # events encoded in a step
     history: int = 50  # events that a state is made of
+    length_alpha: float = 2.0  # in [1, 2]: longer windows are cut by stochastic length; 2 keeps them whole
     patience: int = 10  # evaluations without a better one
     evaluate_every: int = 1  # epochs
     metric: str = "ndcg@10"
@@ -55,7 +58,8 @@ def fit_sequences(
 ) -> Fitted:
     """Train on every event that has one before it; keep the weights that ranked the validation events best.
 
-    Every epoch cuts long histories elsewhere and draws other batches, each of histories of almost one length.
+    Every epoch cuts long histories elsewhere and draws other batches, each of histories of almost one length. With
+    ``length_alpha`` below 2 it also draws which events of a long window are learnt; evaluation reads all of them.
 
     Parameters
     ----------
@@ -112,6 +116,9 @@ def evaluate(score: Score, histories: Histories, targets: Rows, repeats: bool) -
 def _epoch(learner: SequenceLearner, histories: Histories, settings: Fitting, random: np.random.Generator) -> float:
     """One pass; the mean loss of its steps."""
     cut = windows(histories, settings.history, int(random.integers(settings.history)))
+    if settings.length_alpha != 2:
+        draws = torch.Generator().manual_seed(int(random.integers(2**31)))
+        cut = shortened(cut, settings.history + 1, settings.length_alpha, draws)
     losses: list[float] = []
     for batch in batches(cut.lengths, settings.batch_positions, random):
         plots: dict[str, Any] = learner.learn_sequences(sequences(cut.take(batch), settings.history + 1))

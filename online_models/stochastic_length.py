@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from online_models.bucketing import sequences as as_sequences
+from online_models.evaluation.interactions import Histories
 from online_models.sequences import Sequences
+
+_ROWS_AT_ONCE = 4_096  # so many histories are padded together, 20 MB at a length of 200
 
 # (sequences [B, T], generator) -> how eagerly each event is kept [B, T]; the largest are
 Choice = Callable[[Sequences, torch.Generator], Tensor]
@@ -106,12 +111,57 @@ def stochastic_length(
     >>> stochastic_length(history, 100, 1.0, torch.Generator().manual_seed(1), newest).items[0].tolist()
     [91, 92, 93, 94, 95, 96, 97, 98, 99, 100]
     """
+    return _select(sequences, _kept(sequences, maximum, alpha, generator, choose))
+
+
+def shortened(
+    histories: Histories, maximum: int, alpha: float, generator: torch.Generator, choose: Choice = by_recency
+) -> Histories:
+    """Keep a subsequence of each ragged history by the rule above; what is no longer than ``N^(α/2)`` is not touched.
+
+    Histories are cut before they are put into batches, so that a batch is as wide as what is left of them.
+
+    Parameters
+    ----------
+    histories
+        None longer than ``maximum``.
+    maximum
+        N of the rule.
+    alpha
+        See :func:`short_length`.
+    generator
+        Draws which histories are cut, and what is dropped.
+    choose
+        How eagerly each event is kept.
+
+    Examples
+    --------
+    >>> two = Histories.of([[2, 3, 4], list(range(2, 102))])
+    >>> shortened(two, 100, 1.0, torch.Generator().manual_seed(1), newest).lengths.tolist()
+    [3, 10]
+    """
+    long = np.flatnonzero(histories.lengths > short_length(maximum, alpha))
+    kept = np.ones(len(histories.items), bool)  # [E]
+    for first in range(0, len(long), _ROWS_AT_ONCE):
+        places = long[first : first + _ROWS_AT_ONCE]
+        padded = as_sequences(histories.take(places), maximum)  # [b, T]
+        mask = _kept(padded, maximum, alpha, generator, choose)[padded.mask]
+        starts, lengths = histories.offsets[places], histories.lengths[places]
+        steps = np.arange(len(mask)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        kept[np.repeat(starts, lengths) + steps] = mask.numpy()
+    left = np.concatenate([[0], np.cumsum(kept)])[histories.offsets]  # [B + 1]
+    columns = {name: getattr(histories, name)[kept] for name in ("items", "actions", "times_seconds")}
+    return replace(histories, offsets=left.astype(np.int64), **columns)
+
+
+def _kept(sequences: Sequences, maximum: int, alpha: float, generator: torch.Generator, choose: Choice) -> Tensor:
+    """Which events are kept. [B, T]."""
     mask = sequences.mask
     kept = kept_lengths(mask.sum(1), maximum, alpha, generator)  # [B]
     eagerness = choose(sequences, generator).masked_fill(~mask, -torch.inf)  # [B, T]
     eagerness[:, -1] = torch.inf
     ranks = eagerness.argsort(stable=True, dim=1, descending=True).argsort(1)  # [B, T], 0 is kept first
-    return _select(sequences, (ranks < kept[:, None]) & mask)
+    return (ranks < kept[:, None]) & mask
 
 
 def _select(sequences: Sequences, keep: Tensor) -> Sequences:

@@ -1,6 +1,7 @@
 """The foundation process: reads the event log, refreshes the model, publishes users and items in one space.
 
-A refresh is: new events of the log, a step for each batch of windows, a snapshot, then the publication. The snapshot
+A refresh is: new events of the log, what the model so far makes of them, a step for each batch of windows, a snapshot,
+then the publication. The snapshot
 holds the weights and where the log was read to, so a crash before it repeats the refresh, and one after it only
 publishes again.
 """
@@ -24,6 +25,7 @@ from feature_store.online import OnlineStore
 from feature_store.user_vectors import UserVectors
 from online_models.batch import UNKNOWN
 from online_models.foundation.incremental import refresh
+from online_models.foundation.judging import recall_of_newest
 from online_models.foundation.learner import FoundationLearner
 from online_models.foundation.model import FoundationModel
 from online_models.foundation.windows import Mixed
@@ -36,6 +38,7 @@ from streamer.snapshots import SnapshotStore
 
 Progress = Callable[[str, int, int], None]  # what is done, steps done, steps in all
 _USERS_AT_ONCE = 256
+_FILLING_SECONDS = 10.0  # between two looks at a log that is too short for the first training
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +63,9 @@ class Foundation:
         self.learner = FoundationLearner(_config(settings))
         self.refreshes = 0
         self.stopping = threading.Event()
+        self._unlearnt = 0  # events read that no training has seen
         self._progress = progress
-        self._published = -1  # refresh that was published last
+        self._published = 0  # refreshes behind what was published last; after a restart it is published again
         self._snapshots = SnapshotStore(settings.stores.snapshots_dir / MODEL)
         stores = settings.stores
         self._items = OnlineStore.open(stores.feast_dir, stores.online_store, stores.redis_url)
@@ -86,15 +90,18 @@ class Foundation:
                 self.run_once()
             except Stopped:
                 return
-            self.stopping.wait(self.settings.foundation.refresh_seconds)
+            pause = self.settings.foundation.refresh_seconds
+            self.stopping.wait(pause if self.refreshes else min(pause, _FILLING_SECONDS))
 
     def run_once(self) -> dict[str, float]:
-        """Read, learn, save, publish; returns what to plot. Without new events there is nothing to learn."""
+        """Read, judge, learn, save, publish; returns what to plot. Without new events there is nothing to learn."""
         started = time.monotonic()
-        events = self.intake.read(self._check_stopping)
-        plotted = {"events": float(events), "users": float(len(self.intake.store))}
-        if events:
+        self._unlearnt += self.intake.read(self._check_stopping)
+        plotted = {"events": float(self._unlearnt), "users": float(len(self.intake.store))}
+        if self._unlearnt >= (1 if self.refreshes else self.settings.foundation.first_events):
+            plotted |= self._judge()
             plotted |= self._learn()
+            self._unlearnt = 0
             self._snapshots.save(self.state_dict(), {"model": MODEL, "refreshes": self.refreshes})
         if self._published < self.refreshes and len(self.intake.catalog):
             plotted |= self._publish(plotted.get("loss", 0.0))
@@ -119,6 +126,23 @@ class Foundation:
         self.learner.load_state_dict(state["learner"])
         self.intake.load_state_dict(state["intake"])
         self.refreshes = state["refreshes"]
+
+    def _judge(self) -> dict[str, float]:
+        """Rank new events before they are learnt; the first training has no model to ask."""
+        if not self.refreshes:
+            return {}
+        sizes = self.settings.foundation
+        found = recall_of_newest(
+            self.learner, self.intake.store, rows=self._rows(), most_users=sizes.judged_users, seed=self.refreshes
+        )
+        for scorer, name in (("model", "recall"), ("popular", "popular_recall")):
+            if name in found:
+                metrics.FOUNDATION_RECALL.labels(scorer=scorer).set(found[name])
+        return found
+
+    def _rows(self) -> int:
+        """Catalogue rows in use."""
+        return int(self.intake.catalog.active_rows().max(initial=UNKNOWN)) + 1
 
     def _learn(self) -> dict[str, float]:
         sizes = self.settings.foundation
@@ -152,7 +176,7 @@ class Foundation:
         return {"loss": loss, "windows": windows, "replayed": 0.0, "steps": float(len(losses))}
 
     def _publish(self, loss: float) -> dict[str, float]:
-        used = int(self.intake.catalog.active_rows().max(initial=UNKNOWN)) + 1
+        used = self._rows()
         vectors = Vectors(
             items=self.learner.item_vectors(torch.arange(used)),
             item_ids=[self.intake.catalog.id_of(row) for row in range(used)],
@@ -165,6 +189,8 @@ class Foundation:
         written, space, users = self._publisher.publish(vectors)
         self._published = self.refreshes
         metrics.FOUNDATION_VERSION.set(written.step)
+        metrics.FOUNDATION_USERS.set(users)
+        metrics.FOUNDATION_ITEMS.set(len(self.intake.catalog))
         metrics.FOUNDATION_RESIDUAL.set(space.alignment.residual)
         metrics.PUBLISHED_MODELS.labels(kind=MODEL).inc()
         return {

@@ -3,12 +3,16 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from online_models.evaluation.interactions import Histories, Interactions
 from online_models.learner import seeded
 from online_models.optim import LazyAdam
 from online_models.sequence_fitting import Fitting, evaluate, fit_sequences
 from online_models.sequence_learner import SequenceLearner
+from online_models.sequences import Sequences
+from online_models.stochastic_length import short_length
 from online_models.zoo.sasrec import SASRec
 
 ROWS = 34
@@ -77,3 +81,47 @@ def test_what_was_seen_is_not_ranked_unless_it_may_repeat() -> None:
 
     assert evaluate(score, histories, targets, repeats=False)["mrr@10"] == 1.0
     assert evaluate(score, histories, targets, repeats=True)["mrr@10"] == 1 / 3
+
+
+class Watched(SequenceLearner):
+    """Notes the lengths of what it learns and of what it is asked about."""
+
+    def __init__(self, ranker: SASRec) -> None:
+        super().__init__(ranker, partial(LazyAdam, lr=1e-2), negatives=16)
+        self.learnt: list[int] = []
+        self.asked: list[int] = []
+
+    def learn_sequences(self, *groups: Sequences) -> dict[str, float]:
+        for group in groups:
+            self.learnt += group.mask.sum(1).tolist()
+        return super().learn_sequences(*groups)
+
+    def score_all(self, histories: Histories, width: int) -> NDArray[np.float32]:
+        self.asked += histories.lengths.tolist()
+        return super().score_all(histories, width)
+
+
+def watched(alpha: float) -> Watched:
+    with seeded(5):
+        learner = Watched(SASRec(SASRec.Config(catalog_rows=ROWS, dimension=8, layers=1, history=24)))
+    log = rings(users=40, length=26)
+    newest = log.times_seconds == log.times_seconds.max()
+    settings = Fitting(epochs=3, batch_positions=256, history=24, length_alpha=alpha)
+    fit_sequences(learner, log.take(~newest), validation=log.take(newest), settings=settings)
+    return learner
+
+
+def test_stochastic_length_cuts_what_is_learnt_and_not_what_is_evaluated() -> None:
+    learner, short = watched(1.2), short_length(25, 1.2)
+    assert set(learner.learnt) == {short, 25}, "cut by the law, or whole"
+    assert learner.learnt.count(short) > learner.learnt.count(25) > 0
+    assert set(learner.asked) == {25}
+
+
+def test_without_it_windows_are_whole() -> None:
+    assert set(watched(2.0).learnt) == {25}
+
+
+def test_an_impossible_exponent_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"alpha is 0.5; it must lie in \[1, 2\]"):
+        watched(0.5)

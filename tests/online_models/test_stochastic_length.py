@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from online_models.evaluation.interactions import Histories
 from online_models.sequences import Sequences
 from online_models.stochastic_length import (
     Choice,
@@ -13,6 +14,7 @@ from online_models.stochastic_length import (
     kept_lengths,
     newest,
     short_length,
+    shortened,
     stochastic_length,
     uniform,
 )
@@ -98,3 +100,30 @@ class TestStochasticLength:
         short = cut.mask.sum(1) < 20
         kept = torch.stack([(cut.items[short] == item).any(1).double().mean() for item in range(1, 20)])
         assert kept[0] < 0.02 < kept[1:].min()
+
+
+class TestShortened:
+    def test_long_histories_are_cut_and_short_ones_untouched(self) -> None:
+        short, lists = short_length(40, 1.2), [list(range(2, 2 + length)) for length in (0, 1, 5, 9, 10, 40) * 50]
+        whole = Histories.of(lists, times_seconds=[[float(item) for item in items] for items in lists])
+        cut = shortened(whole, 40, 1.2, torch.Generator().manual_seed(3))
+        for place, items in enumerate(lists):
+            kept = cut.items_of(place).tolist()
+            assert len(kept) in (min(len(items), short), len(items))
+            assert kept == sorted(set(kept)) and set(kept) <= set(items) and kept[-1:] == items[-1:]
+        assert cut.times_seconds.tolist() == cut.items.tolist(), "columns must be cut alike"
+        assert set(cut.lengths[5::6].tolist()) == {short, 40}, "some of the longest stay whole, others are cut"
+        assert cut.users.tolist() == whole.users.tolist()
+
+    def test_the_padded_and_the_ragged_form_cut_alike(self) -> None:
+        whole = Histories.of([list(range(2, 42))] * 30)
+        rows = histories([40] * 30, 40)
+        ragged = shortened(whole, 40, 1.2, torch.Generator().manual_seed(4), newest)
+        padded = stochastic_length(rows, 40, 1.2, torch.Generator().manual_seed(4), newest)
+        assert ragged.lengths.tolist() == padded.mask.sum(1).tolist()
+        assert ragged.items.tolist() == (padded.items[padded.mask] + 1).tolist()
+
+    def test_what_is_dropped_is_drawn_anew(self) -> None:
+        whole, draws = Histories.of([list(range(2, 102))] * 20), torch.Generator().manual_seed(5)
+        first, second = (shortened(whole, 100, 1.2, draws).items.tolist() for _ in range(2))
+        assert first != second

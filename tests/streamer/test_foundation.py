@@ -17,6 +17,7 @@ from feature_store.item_state import ItemState
 from feature_store.online import OnlineStore
 from feature_store.user_vectors import UserVectors
 from online_models import state_tree
+from streamer import metrics
 from streamer.event_log import SCHEMA
 from streamer.foundation import Foundation, Stopped
 from streamer.settings import Foundation as Sizes
@@ -112,6 +113,29 @@ def test_a_refresh_learns_the_new_events_and_stays_in_the_space(
     assert len(versions(settings)) == 2 and len(spaces) == 1
     assert own_group(settings) > 0.9
     assert process.run_once() == {"events": 0.0, "users": 24.0}, "nothing new: nothing is published"
+
+
+def test_a_refresh_says_how_well_the_last_one_foresaw_its_events(process: Foundation, log: Log) -> None:
+    log.clicks()
+    assert "recall" not in process.run_once(), "before the first training there is nobody to ask"
+    log.clicks(events=1)
+    plotted = process.run_once()
+    assert plotted["judged"] == 24 and plotted["recall"] > plotted["popular_recall"]
+    shown = {scorer: metrics.FOUNDATION_RECALL.labels(scorer=scorer)._value.get() for scorer in ("model", "popular")}
+    assert shown == {"model": plotted["recall"], "popular": plotted["popular_recall"]}
+    assert metrics.FOUNDATION_USERS._value.get() == 24
+
+
+def test_the_first_training_waits_for_enough_events(settings: Settings, log: Log) -> None:
+    sizes = settings.foundation.model_copy(update={"first_events": 300})
+    patient = Foundation(settings.model_copy(update={"foundation": sizes}))
+    log.clicks()
+    assert patient.run_once() == {"events": 288.0, "users": 24.0} and versions(settings) == []
+    log.clicks(events=1)
+    assert patient.run_once()["version"] == 1, "the events that had waited count"
+    log.clicks(users=1, events=1)
+    assert patient.run_once()["version"] == 2, "after the first training every event is worth a refresh"
+    patient.close()
 
 
 def versions(settings: Settings) -> list[Any]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from online_models.evaluation.interactions import Histories, Interactions
 from online_models.recommenders import Setting, recommenders
-from online_models.recommenders.hstu import hstu, hstu_learner
+from online_models.recommenders.hstu import LONG, hstu, hstu_learner, hstu_long
 from online_models.recommenders.sequential import SequenceRecommender
 from online_models.sequence_fitting import Fitting
 
@@ -30,7 +32,7 @@ def circle(users: int, events: int) -> Interactions:
 
 
 def test_is_found_by_name() -> None:
-    assert recommenders()["hstu"] is hstu
+    assert recommenders()["hstu"] is hstu and recommenders()["hstu-long"] is hstu_long
 
 
 def test_learner_is_seeded() -> None:
@@ -49,3 +51,15 @@ def test_fit_learns_what_follows() -> None:
     model.fit(circle(users=36, events=6))
     histories = Histories.of([[2, 3, 4], [8, 9, 10]], now_seconds=[7200.0, 7200.0])
     assert model.score(histories)[:, 2:].argmax(1).tolist() == [3, 9]
+
+
+def test_the_long_one_learns_cut_histories_and_reads_whole_ones() -> None:
+    log = circle(users=2, events=LONG + 1)
+    model = hstu_long(Setting(rows=ITEMS + 2, user_count=2))
+    model._fitting = replace(model._fitting, epochs=1)
+    model.fit(log)
+    learnt = model.learner.counts.sum().item()
+    assert learnt < 2 * LONG, "some events of the epoch were left out"
+    old, new = ([2] + [3] * (LONG - 1), [4] + [3] * (LONG - 1))
+    scores = model.score(Histories.of([old, new], now_seconds=[0.0, 0.0]))
+    assert not np.array_equal(scores[0], scores[1]), "the oldest of 200 events is read"

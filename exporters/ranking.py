@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.asks import Ask, RecommendAsk, SearchAsk, SimilarAsk
-from exporters.candidates import CandidateFinder, Pool
+from exporters.candidates import UNKNOWN, CandidateFinder, Pool
 from exporters.contracts import Session
 from exporters.explain import contributions
 from exporters.feeds import Feeds, HistoryView, candidate_feeds, context_feeds, history_view
@@ -20,6 +20,7 @@ from exporters.reasons import Reasons
 from exporters.runtime import LoadedModel
 from exporters.services import Services
 from exporters.stability import ShownLists, steadied
+from exporters.students import ServedStudent
 from online_models.imputation import impute_words
 
 _FUSION = 60.0  # the constant of reciprocal rank fusion (Cormack et al. 2009)
@@ -53,6 +54,7 @@ class Slate:
     source_scores: NDArray[np.float32]  # [K, S]
     propensities: NDArray[np.float32]  # [K]
     context_features: NDArray[np.float32] | None = None  # [F]
+    student: str | None = None
     model_version: str | None = None
     fallback: bool = False
     reason: str | None = None
@@ -68,24 +70,29 @@ class NotFinite(RuntimeError):
 
 
 class RankingPath:
-    """Ranks one request.
+    """Ranks one request with one student.
 
     Parameters
     ----------
     services
-        Store, tables, model and limits.
+        Store, catalogue and limits.
     shown
         Lists that were shown last.
+    student
+        Tables, index and model; the first student's where nothing is said.
     """
 
-    def __init__(self, services: Services, shown: ShownLists | None = None) -> None:
+    def __init__(
+        self, services: Services, shown: ShownLists | None = None, student: ServedStudent | None = None
+    ) -> None:
         self._services = services
+        self.student = student or services.students.first
         self._shown = shown or ShownLists()
         self._random = np.random.default_rng()
         self.finder = CandidateFinder(
-            services.tables, services.index, services.catalogue, services.limits, services.known_of
+            self.student.tables, self.student.index, services.catalogue, services.limits, services.known_of
         )
-        self._reasons = Reasons(self.finder, services.tables, services.catalogue)
+        self._reasons = Reasons(self.finder, self.student.tables, services.catalogue)
 
     def rank(self, ask: Ask, now_ms: int) -> Slate:
         """Rank as of ``now_ms``.
@@ -100,7 +107,7 @@ class RankingPath:
         watch = Stopwatch()
         with watch.stage("session"):
             session = self._services.store.read(ask.user_id, now_ms)
-        model = self._services.host.current
+        model = self.student.host.current
         with watch.stage("candidates"):
             history, context = self._context(session, ask, now_ms)
             pool = self._candidates(ask, model, session, history, context, now_ms)
@@ -118,7 +125,8 @@ class RankingPath:
             source_scores=pool.source_scores[order],
             propensities=propensities,
             context_features=session.features,
-            model_version=model.version if model else None,
+            student=self.student.name,
+            model_version=self.student.label(model.version if model else ""),
             fallback=model is None,
             reason=_reason(session, model),
             explanation=explanation,
@@ -129,7 +137,7 @@ class RankingPath:
         )
 
     def _context(self, session: Session, ask: Ask, now_ms: int) -> tuple[HistoryView, Feeds]:
-        tables, limit = self._services.tables, self._services.limits.history
+        tables, limit = self.student.tables, self._services.limits.history
         newest = session.item_ids[-limit:]
         history = history_view(
             tables.rows(newest), session.actions[-limit:], session.event_times_ms[-limit:], now_ms, limit
@@ -159,8 +167,9 @@ class RankingPath:
         return self.finder.find(ask, history.rows, vector, session.seen_item_ids, now_ms)
 
     def _candidate_feeds(self, pool: Pool) -> Feeds:
-        tables = self._services.tables
-        return candidate_feeds(tables.gather_vectors(pool.rows), pool.source_scores, tables.gather_features(pool.rows))
+        tables = self.student.tables
+        features = _filled_in(tables.gather_features(pool.rows), pool.rows > UNKNOWN)
+        return candidate_feeds(tables.gather_vectors(pool.rows), pool.source_scores, features)
 
     def _order(
         self, ask: Ask, session: Session, pool: Pool, logits: NDArray[np.float32]
@@ -202,14 +211,15 @@ class RankingPath:
 
     def _empty(self, session: Session, model: LoadedModel | None, watch: Stopwatch) -> Slate:
         nothing = np.zeros(0, np.float32)
-        known = len(self._services.catalogue) or len(self._services.tables.live_rows())
+        known = len(self._services.catalogue) or len(self.student.tables.live_rows())
         return Slate(
             item_ids=(),
             scores=nothing,
             source_scores=nothing.reshape(0, 0),
             propensities=nothing,
             context_features=session.features,
-            model_version=model.version if model else None,
+            student=self.student.name,
+            model_version=self.student.label(model.version if model else ""),
             reason="no_candidate_left" if known else "empty_catalogue",
             timings_ms=watch.total(),
         )
@@ -218,6 +228,20 @@ class RankingPath:
 def is_shown(ask: Ask) -> bool:
     """Whether this is a list that follows the user through a session: not a search, not a list beside an item."""
     return isinstance(ask, RecommendAsk) and ask.log and ask.query is None and ask.source_item_id is None
+
+
+def _filled_in(features: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Let an item without a row count as an average one of its list, [N, G].
+
+    Its zeros are no measurement, and the ranker never learns from an item without a past: a weight on the age of items,
+    say, would put all of them first, or last.
+
+    >>> _filled_in(np.array([[1, 4], [0, 0], [3, 4]], np.float32), np.array([True, False, True]))[1].tolist()
+    [2.0, 4.0]
+    """
+    if known.any() and not known.all():
+        features[~known] = features[known].mean(axis=0)
+    return features
 
 
 def _logits(

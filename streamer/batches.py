@@ -18,6 +18,7 @@ from online_models.imputation import impute_words
 from online_models.sources import CandidateSources
 from online_models.vocabulary import QUERY_LENGTH, action_row, query_tokens, surface_row
 from streamer.examples import Example
+from streamer.joins import NEGATIVE_ACTIONS
 
 Rows = NDArray[np.int64]
 Retrieve = Callable[[Context], Rows]  # contexts -> rows [B, K]
@@ -106,7 +107,7 @@ class BatchBuilder:
         sources: CandidateSources,
         item_features: NDArray[np.float32],
         shape: BatchShape,
-        retrieve: Callable[[Context], Rows] | None = None,
+        retrieve: Retrieve | None = None,
         seed: int = 0,
         title_of: Callable[[str], str] = lambda item_id: "",
     ) -> None:
@@ -115,27 +116,33 @@ class BatchBuilder:
         self.seen = SeenItems()
         self.title_of = title_of
         self.generator = np.random.default_rng(seed)
+        self._new = np.zeros(0, np.int64)  # rows given since the last batch
 
     def admit(self, examples: list[Example]) -> None:
         """Give the items that were taken a row; what the catalogue frees by it is forgotten before :meth:`build`."""
-        for example in examples:
-            if example.kind == "interaction" and example.item_id is not None:
-                self.catalog.admit(example.item_id, example.event_time_ms / 1e3)
+        met = [example for example in examples if _met(example) is not None]
+        new = dict.fromkeys(item_id for item_id in map(_met, met) if item_id and item_id not in self.catalog)
+        for example in met:
+            self.catalog.admit(_met(example) or "", example.event_time_ms / 1e3)
+        self._new = self.catalog.rows(list(new))
 
     def build(self, examples: list[Example]) -> Batch:
         """Turn examples into one batch; an item that has no row is the unknown one."""
         targets = [self._target(example) for example in examples]
         context = self.context(examples)
         found = self.retrieve(context) if self.retrieve else np.zeros((len(examples), 0), np.int64)
+        found = np.where(np.isin(found, self._new), 0, found)  # no server could have retrieved what has just come
         negatives = self._negatives()
         histories = context.history_items.numpy()
         parts = [
-            self._slate(e, h) if e.slate else self._sampled(e, h, t, extra, negatives)
+            self._part(e, h, t, extra, negatives)
             for e, h, t, extra in zip(examples, histories, targets, found, strict=True)
         ]
-        for example, target in zip(examples, targets, strict=True):
-            if target > 1:
-                self.seen.add(example.user_id, target)
+        self._new = np.zeros(0, np.int64)
+        for example in examples:
+            row = self.catalog.row(_met(example) or "")
+            if row > 1:
+                self.seen.add(example.user_id, row)
         return self._assemble(examples, context, parts)
 
     def context(self, examples: list[Example]) -> Context:
@@ -171,9 +178,8 @@ class BatchBuilder:
         return query_tokens(words, QUERY_LENGTH)
 
     def _target(self, example: Example) -> int:
-        if example.kind != "interaction" or example.item_id is None:
-            return 0
-        return self.catalog.row(example.item_id)
+        item_id = _met(example)
+        return 0 if item_id is None or example.action in NEGATIVE_ACTIONS else self.catalog.row(item_id)
 
     def _negatives(self) -> Rows:
         active = self.catalog.active_rows()
@@ -181,36 +187,34 @@ class BatchBuilder:
             return np.zeros(0, np.int64)
         return np.unique(active[self.generator.integers(0, len(active), self.shape.negatives)])
 
-    def _slate(self, example: Example, history: Rows) -> _Part:
-        """Take the logged slate with its outcomes, and the scores as served where they were logged."""
-        rows = self.catalog.rows(example.slate or [])
-        labels = np.array(example.outcomes or [0] * len(rows), np.float32)
-        served = example.source_scores
-        if (
-            served is not None
-            and {len(row) for row in served} == {len(self.sources.names)}
-            and len(served) == len(rows)
-        ):
-            scores = np.array(served, np.float32)
-        else:
-            scores = self.sources.score(history, rows)
-        return _Part(rows, scores, labels, np.zeros(len(rows), np.float32), len(rows))
+    def _part(self, example: Example, history: Rows, target: int, extra: Rows, negatives: Rows) -> _Part:
+        """Take what serving would have retrieved, then the target, the rest of a logged slate, and uniform negatives.
 
-    def _sampled(self, example: Example, history: Rows, target: int, extra: Rows, negatives: Rows) -> _Part:
-        """Take what serving would have retrieved, the target, and uniform negatives in place of a slate."""
+        Only the first part counts as offered, whoever made the slate: what was clicked among the items that another
+        policy chose does not tell which items to choose. All scores come from one reading, also where a slate has
+        logged ones: a score says something only beside those of the whole list.
+        """
         # The history is fresher than what earlier batches left: a user's last few items may sit in this very batch.
         seen = np.concatenate([self.seen.of(example.user_id), history])
         read = self.sources.read(history)
-        rows = read.best(self.shape.candidates, seen[seen != target], extra)
-        log_q = np.zeros(len(rows), np.float32)
-        taken = np.zeros(self.catalog.capacity, bool)
-        taken[seen], taken[rows], taken[target] = True, True, True
-        drawn = negatives[~taken[negatives]]
-        added = drawn if target <= 1 or (rows == target).any() else np.concatenate([[target], drawn])
+        rows = read.best(self.shape.candidates, seen, extra)
+        slate, taken_before = self._slate(example, target)
+        there = np.zeros(self.catalog.capacity, bool)
+        there[:2], there[rows] = True, True
+        added = _distinct(np.concatenate([[target], slate]))
+        added = added[~there[added]]
+        there[seen], there[added], there[taken_before] = True, True, True
+        drawn = negatives[~there[negatives]]
         chance = np.log(self.shape.negatives / max(len(self.catalog), self.shape.negatives))
-        log_q = np.concatenate([log_q, np.where(added == target, 0, chance).astype(np.float32)])
-        offered, rows = len(rows), np.concatenate([rows, added])
+        log_q = np.concatenate([np.zeros(len(rows) + len(added)), np.full(len(drawn), chance)]).astype(np.float32)
+        offered, rows = len(rows), np.concatenate([rows, added, drawn])
         return _Part(rows, read.of(rows), (rows == target).astype(np.float32), log_q, offered)
+
+    def _slate(self, example: Example, target: int) -> tuple[Rows, Rows]:
+        """Rows of the slate that nobody had taken by then, the target among them; and those taken before it."""
+        rows = self.catalog.rows(example.slate or [])
+        taken = np.array(example.outcomes or [0] * len(rows), bool) & (rows != target)
+        return rows[~taken & (rows > 1)], rows[taken]
 
     def _assemble(self, examples: list[Example], context: Context, parts: list[_Part]) -> Batch:
         size, number = len(parts), max(max(len(part.rows) for part in parts), 1)
@@ -259,6 +263,16 @@ class _Part:
     labels: NDArray[np.float32]  # [N]
     log_q: NDArray[np.float32]  # [N]
     offered: int  # the first so many are what serving would have offered
+
+
+def _met(example: Example) -> str | None:
+    """Item of an interaction; None for a slate that nobody answered."""
+    return example.item_id if example.kind == "interaction" else None
+
+
+def _distinct(rows: Rows) -> Rows:
+    """Rows, each once, in their order."""
+    return rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
 def user_row(user_id: str) -> int:

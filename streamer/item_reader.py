@@ -98,7 +98,7 @@ class ItemReader:
         except EventError as error:
             await self._report(record, error)
         else:
-            self.items[event.item_id] = _info(event.item_id, event)
+            self.items[event.item_id] = info_of(event.item_id, event)
 
     async def _report(self, record: ConsumerRecord, error: EventError) -> None:
         if (record.partition, record.offset) in self._reported:
@@ -140,7 +140,8 @@ class ReportedRecords:
         self._connection.close()
 
 
-def _info(item_id: str, event: Event) -> ItemInfo:
+def info_of(item_id: str, event: Event) -> ItemInfo:
+    """Give what an item event says of its item."""
     return ItemInfo(
         item_id=item_id,
         title=event.title or "",

@@ -127,29 +127,71 @@ class TestSampled:
 
 
 class TestSlate:
-    def test_a_logged_slate_is_taken_as_it_was_served(self, builder, example) -> None:
-        served = [[0.25], [0.5], [0.75]]
-        slate = {"slate": ["c", "zzz", "a"], "outcomes": [0, 0, 1], "source_scores": served}
-        batch = builder.build([example(9, item_id="a", history=["a"], **slate)])
-        assert batch.candidates.items.tolist() == [[4, 1, 2]]
-        assert batch.labels.tolist() == [[0, 0, 1]] and batch.log_q.sum() == 0
-        assert batch.candidates.source_scores[0].tolist() == served
+    def test_a_slate_joins_what_serving_would_have_retrieved(self, builder, example) -> None:
+        slate = {"slate": ["c", "zzz", "d", "f"], "outcomes": [0, 0, 1, 0]}
+        batch = builder.build([example(9, item_id="d", history=["a"], **slate)])
+        assert batch.candidates.items.tolist() == [[3, 4, 5, 7, 6]], (
+            "b, c; then d and f as they were shown; e was drawn"
+        )
+        assert batch.offered.tolist() == [[True, True, False, False, False]]
+        assert batch.labels.tolist() == [[0, 0, 1, 0, 0]]
+        assert batch.log_q[0, :4].tolist() == [0, 0, 0, 0]
 
-    @pytest.mark.parametrize("served", [None, [[0.1, 0.2], [0.3, 0.4]], [[0.5]]])
-    def test_scores_that_do_not_fit_are_computed_again(self, builder, example, served) -> None:
+    def test_a_slate_changes_nothing_of_what_is_offered(self, builder, example) -> None:
+        plain = builder.build([example(9, "u", "b", history=["a"])])
+        shown = builder.build([example(9, "v", "b", history=["a"], slate=["f", "b"], outcomes=[0, 1])])
+        assert (
+            shown.candidates.items[shown.offered].tolist() == plain.candidates.items[plain.offered].tolist() == [3, 4]
+        )
+        assert set(shown.candidates.items[0].tolist()) == set(plain.candidates.items[0].tolist()), "f was drawn there"
+
+    @pytest.mark.parametrize("served", [None, [[7.0], [8.0]], [[0.5]]])
+    def test_all_scores_come_from_one_reading(self, builder, example, served) -> None:
         fields = {"slate": ["b", "f"], "outcomes": [1, 0], "source_scores": served}
         batch = builder.build([example(9, item_id="b", history=["a"], **fields)])
-        assert batch.candidates.source_scores[0, :, 0].tolist() == pytest.approx([2 / 4, 0])
+        scores = dict(
+            zip(batch.candidates.items[0].tolist(), batch.candidates.source_scores[0, :, 0].tolist(), strict=True)
+        )
+        assert {row: scores[row] for row in (3, 4, 7)} == pytest.approx({3: 2 / 4, 4: 1 / 4, 7: 0})
+
+    def test_what_was_taken_from_the_slate_before_is_no_negative_and_counts_once(self, builder, example) -> None:
+        slate = {"slate": ["b", "e", "d"], "outcomes": [1, 0, 1]}
+        batch = builder.build([example(9, item_id="d", history=["b", "a"], **slate)])
+        rows = batch.candidates.items[0]
+        assert 3 not in rows and batch.labels.sum() == 1 and rows[batch.labels[0] == 1].item() == 5
+        assert rows[0] == 4 and rows[1:3].tolist() == [5, 6], "c was retrieved; then d and the slate, without b"
+
+    def test_an_item_that_has_just_come_is_told_by_nothing(self, builder, example) -> None:
+        builder.retrieve = lambda context: np.full((len(context.surface), 1), 8)
+        builder.shape = BatchShape(history=4, candidates=10, negatives=0, from_model=1)
+        first = [example(9, item_id="new", history=["a"], slate=["new", "f"], outcomes=[1, 0])]
+        builder.admit(first)
+        batch = builder.build(first)
+        place = batch.labels[0].argmax()
+        assert batch.candidates.items[0, place] == 8
+        assert not batch.offered[0, place], "its row has no past, the others have one"
+        assert builder.build([example(10, "v", "new")]).offered[0, 0], "from then on it can be retrieved"
+
+    def test_an_item_taken_again_is_not_offered(self, builder, example) -> None:
+        again = builder.build([example(9, item_id="b", history=["a", "b"], slate=["b", "c"], outcomes=[1, 0])])
+        place = again.labels[0].argmax()
+        assert again.candidates.items[0, place] == 3 and not again.offered[0, place]
+
+    def test_a_rejected_item_is_not_taken_but_known(self, builder, example) -> None:
+        skipped = example(9, "ada", "b", history=["a"], action="skip", slate=["b", "c"], outcomes=[0, 0])
+        batch = builder.build([skipped, example(9, "bob", "b", action="skip")])
+        assert batch.labels.sum() == 0 and builder.seen.of("ada").tolist() == builder.seen.of("bob").tolist() == [3]
 
     def test_a_slate_that_nobody_took_from_has_no_positive(self, builder, example) -> None:
         fields: dict[str, Any] = {"kind": "impression", "item_id": None, "action": None}
         batch = builder.build([example(9, slate=["b", "c"], outcomes=[0, 0], **fields)])
         assert batch.labels.sum() == 0 and batch.actions.tolist() == [0]
+        assert not batch.offered.any() and batch.candidates.items[0, :2].tolist() == [3, 4]
 
     def test_short_ones_are_padded_to_the_longest(self, builder, example) -> None:
-        batch = builder.build([example(9, item_id="b", slate=["b"], outcomes=[1]), example(9, "v", "d", history=["a"])])
-        width = batch.labels.shape[1]
-        assert width > 1 and batch.candidates.mask.sum(1).tolist() == [1, width]
+        builder.shape = BatchShape(history=4, candidates=10, negatives=0, from_model=0)
+        batch = builder.build([example(9, item_id="f", slate=["f"], outcomes=[1]), example(9, "v", "d", history=["a"])])
+        assert batch.candidates.mask.sum(1).tolist() == [1, 3]
         assert batch.candidates.source_scores[0, 1:].sum() == batch.labels[0, 1:].sum() == 0
         assert batch.actions.tolist() == [action_row("view")] * 2
 

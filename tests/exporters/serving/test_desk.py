@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ async def test_a_model_that_answers_nan_is_not_served(client, services, monkeypa
 
 
 async def test_tables_of_another_width_do_not_fail_the_list(services, client_of):
-    services.tables = ItemTables(16, 7, 2, ("item_knn", "transitions", "popularity"), 12)
+    tables = ItemTables(16, 7, 2, ("item_knn", "transitions", "popularity"), 12)
+    services = replace(services, tables=tables, students=None)
     async with client_of(services) as client:
         document = await _ask(client)
     assert document["fallback"] and document["items"]

@@ -15,7 +15,7 @@ finish() {
   local status=$?
   if ((status)); then
     compose ps -a || true
-    compose logs --no-color --tail 60 topics worker trainer server || true
+    compose logs --no-color --tail 60 topics worker trainer teacher labels server || true
     echo "smoke: FAILED"
   fi
   $keep || compose --profile demo down -v --timeout 10 >/dev/null 2>&1 || true
@@ -28,7 +28,7 @@ up() { compose up -d --wait --wait-timeout 240 --quiet-pull 2>&1 | grep -E 'rror
 
 all_healthy() {
   local service status
-  for service in kafka redis worker trainer foundation server prometheus grafana; do
+  for service in kafka redis worker trainer teacher labels foundation server prometheus grafana; do
     status=$(compose ps --format '{{.Health}}' "$service")
     [[ $status == healthy ]] || { echo "smoke: $service is ${status:-not there}"; return 1; }
   done
@@ -39,7 +39,7 @@ compose build --quiet
 compose down -v --timeout 10 >/dev/null 2>&1 || true # what an earlier run with --keep has left
 
 up
-echo "ok    up: kafka, redis, worker, trainer, foundation, server, prometheus, grafana are healthy"
+echo "ok    up: kafka, redis, worker, trainer, teacher, labels, foundation, server, prometheus, grafana are healthy"
 compose run --rm --no-deps -T --entrypoint promtool --volume "$PWD/deploy:/rules:ro" prometheus \
   test rules /rules/alerts.test.yml >/dev/null
 echo "ok    alerts: each rule goes off for its cause and for nothing else (promtool)"

@@ -1,4 +1,4 @@
-"""Announcements on ``headwater.models``: a version was published, refused, rolled back to, or released."""
+"""Announcements on ``headwater.models``: a version was published, refused, rolled back to, released, or asked for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["published", "rolled_back", "released", "refused"]
+Kind = Literal["published", "rolled_back", "released", "refused", "asked"]
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One announcement (JSON, keyed by model name, so that the compacted topic holds the latest of each model).
 
-    ``rolled_back`` pins servers to the version, ``released`` lets them follow again, ``refused`` changes nothing.
+    ``rolled_back`` pins servers to the version, ``released`` lets them follow again, ``refused`` and
+    ``asked`` (somebody wants a new version now) change nothing.
     """
 
     name: str
@@ -28,8 +29,8 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     @property
     def key(self) -> bytes:
-        """The compaction key. A refusal has its own: it must not hide the version that serves."""
-        return f"{self.name}:refused".encode() if self.kind == "refused" else self.name.encode()
+        """The compaction key. Refusals and requests have their own: they must not hide the version that serves."""
+        return f"{self.name}:{self.kind}".encode() if self.kind in ("refused", "asked") else self.name.encode()
 
 
 _decoder = msgspec.json.Decoder(Announcement)

@@ -61,8 +61,9 @@ class SimilarAsk(Ask, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RollbackAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``POST /models/rollback``: back to ``version``, or to the one served before."""
+    """``POST /models/rollback``: a student back to ``version``, or to the one served before."""
 
+    name: Annotated[Identifier | None, Meta(description="the student; the first one when absent")] = None
     version: Identifier | None = None
 
 
@@ -70,7 +71,7 @@ def schema(kind: type[Struct]) -> dict[str, object]:
     """OpenAPI ``requestBody`` of a struct.
 
     >>> sorted(schema(RollbackAsk)["content"]["application/json"]["schema"]["properties"])
-    ['version']
+    ['name', 'version']
     """
     _, components = msgspec.json.schema_components([kind])
     content = {"application/json": {"schema": components[kind.__name__]}}

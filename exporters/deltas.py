@@ -2,6 +2,8 @@
 
 Each message is one row of one table, keyed ``table:item_id``, so that a compacted topic holds the latest of each. The
 trainer's catalogue row travels with it: neighbours are rows of that catalogue, and any message teaches the mapping.
+Several trainers may write to one topic: a row names its model where that is not the default one, and its key is then
+``model/table:item_id``.
 
 Tables
 ------
@@ -18,12 +20,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+DEFAULT_MODEL = "student"
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One row of one table (msgpack). Arrays are little-endian bytes: float32 values and weights, int32 neighbours."""
 
     table: str
     item_id: str
+    model: str = DEFAULT_MODEL
     row: int
     step: int  # the trainer's counter of learned examples when this was written; never goes back
     oldest_ms: int = 0  # broker timestamp of the oldest event that this row newly reflects; 0 when unknown
@@ -33,8 +38,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def key(self) -> bytes:
-        """The compaction key."""
-        return f"{self.table}:{self.item_id}".encode()
+        """The compaction key.
+
+        >>> Row(table="popularity", item_id="*", row=0, step=1, model="caser").key
+        b'caser/popularity:*'
+        """
+        own = "" if self.model == DEFAULT_MODEL else f"{self.model}/"
+        return f"{own}{self.table}:{self.item_id}".encode()
 
     def value_array(self) -> NDArray[np.float32]:
         """``values`` as an array."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,18 @@ from exporters.fallback import Fallback, LastLists
 from exporters.ranking import RankingPath, Slate, Stopwatch, is_shown
 from exporters.services import Services
 from exporters.stability import ShownLists
+from exporters.students import ServedStudent
 
 _log = logging.getLogger(__name__)
 THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seat:
+    """What answers for one student."""
+
+    path: RankingPath
+    fallback: Fallback
 
 
 class Desk:
@@ -37,9 +47,8 @@ class Desk:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._shown = ShownLists()
-        self._path = RankingPath(services, self._shown)
         self._lists = LastLists()
-        self._fallback = Fallback(self._path.finder, services.catalogue, self._lists)
+        self._seats = {student.name: self._seat(student) for student in services.students}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ranking")
         self._publishing: set[asyncio.Task[None]] = set()
 
@@ -55,10 +64,12 @@ class Desk:
         check(ask, self._services.limits, now_ms)
         moment_ms = now_ms if ask.event_time_ms is None else ask.event_time_ms
         watch = Stopwatch()
-        slate = await self._slate(ask, moment_ms)
+        seat = self._seats[self._services.students.answering(ask.user_id).name]
+        slate = await self._slate(seat, ask, moment_ms)
         impression_id = uuid.uuid4().hex
-        document = self._document(ask, slate, impression_id)
+        document = self._document(seat, ask, slate, impression_id)
         if ask.log and slate.item_ids:
+            self._services.shown_by.put(impression_id, seat.path.student.name)
             self._publish(self._impression(ask, slate, impression_id, moment_ms))
         document["timings_ms"] = {**slate.timings_ms, "total": watch.total()["total"]}
         self._measure(route, ask, slate, document["timings_ms"])
@@ -70,16 +81,20 @@ class Desk:
             await asyncio.wait(self._publishing, timeout=5)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _slate(self, ask: Ask, moment_ms: int) -> Slate:
+    def _seat(self, student: ServedStudent) -> _Seat:
+        path = RankingPath(self._services, self._shown, student)
+        return _Seat(path=path, fallback=Fallback(path.finder, self._services.catalogue, self._lists))
+
+    async def _slate(self, seat: _Seat, ask: Ask, moment_ms: int) -> Slate:
         deadline_ms = ask.deadline_ms or self._services.limits.deadline_ms
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._path.rank, ask, moment_ms)
+        work = asyncio.get_running_loop().run_in_executor(self._pool, seat.path.rank, ask, moment_ms)
         try:
             slate = await asyncio.wait_for(work, deadline_ms / 1_000)
         except TimeoutError:
-            return self._fallen_back(ask, "deadline")
+            return self._fallen_back(seat, ask, "deadline")
         except Exception:
             _log.exception("ranking for %r failed; the fallback answers", ask.user_id)
-            return self._fallen_back(ask, "ranking_failed")
+            return self._fallen_back(seat, ask, "ranking_failed")
         if not slate.fallback and slate.item_ids and ask.query is None and ask.source_item_id is None:
             self._lists.put(ask.user_id, ask.surface, list(slate.item_ids))
         self._note_shown(ask, slate)
@@ -94,20 +109,21 @@ class Desk:
             self._services.board.list_overlap.add(overlap)
             metrics.LIST_OVERLAP.observe(overlap)
 
-    def _fallen_back(self, ask: Ask, reason: str) -> Slate:
-        item_ids = tuple(self._fallback.item_ids(ask, ask.count or self._services.limits.candidates))
+    def _fallen_back(self, seat: _Seat, ask: Ask, reason: str) -> Slate:
+        item_ids = tuple(seat.fallback.item_ids(ask, ask.count or self._services.limits.candidates))
         count = len(item_ids)
         return Slate(
             item_ids=item_ids,
             scores=np.linspace(1, 0, count, endpoint=False, dtype=np.float32),
             source_scores=np.zeros((0, 0), np.float32),
             propensities=np.ones(count, np.float32),
-            model_version=self._services.model_version,
+            student=seat.path.student.name,
+            model_version=seat.path.student.label(seat.path.student.host.version),
             fallback=True,
             reason=reason,
         )
 
-    def _document(self, ask: Ask, slate: Slate, impression_id: str) -> dict[str, Any]:
+    def _document(self, seat: _Seat, ask: Ask, slate: Slate, impression_id: str) -> dict[str, Any]:
         items = [
             self._item(item_id, score) for item_id, score in zip(slate.item_ids, slate.scores.tolist(), strict=True)
         ]
@@ -116,6 +132,7 @@ class Desk:
         document: dict[str, Any] = {
             "impression_id": impression_id,
             "items": items,
+            "student": slate.student,
             "model_version": slate.model_version,
             "fallback": slate.fallback,
             "reason": slate.reason,
@@ -123,7 +140,7 @@ class Desk:
         }
         if ask.explain:
             document["state"] = slate.state
-            document["source_names"] = self._path.finder.source_names
+            document["source_names"] = seat.path.finder.source_names
         return document
 
     def _item(self, item_id: str, score: float) -> dict[str, Any]:
@@ -178,6 +195,8 @@ class Desk:
         board.ranking_ms.add(timings_ms["total"])
         board.saw_user(ask.user_id)
         metrics.CANDIDATES.observe(slate.candidates)
+        metrics.LISTS.labels(slate.student, route).inc()
+        metrics.RANKING_SECONDS.labels(slate.student).observe(timings_ms["total"] / 1_000)
         if slate.fallback:
             board.counts["fallbacks"] += 1
             metrics.FALLBACKS.labels(slate.reason).inc()

@@ -27,6 +27,10 @@ class TableError(ExporterError):
     """Rows or tables do not have the shape that the server was set up with."""
 
 
+class AssignmentError(ExporterError):
+    """Shares of users are negative, do not sum to 1, or name a student that is not there."""
+
+
 class GateRefused(ExporterError):
     """A model was not published.
 

@@ -30,6 +30,22 @@ WEIGHTS_FRESHNESS_SECONDS = Histogram(
 SESSION_FRESHNESS_SECONDS = Histogram(
     "headwater_session_freshness_seconds", "Publish of an event until it shows in the session", buckets=SECONDS
 )
-MODEL_VERSION = Gauge("headwater_serving_model_info", "1 for the version that serves", ("version",))
-MODEL_AGE_SECONDS = Gauge("headwater_serving_model_age_seconds", "Seconds since the serving version was loaded")
-ROWS_APPLIED = Counter("headwater_serving_rows_applied", "Rows of tables applied", ("table",))
+MODEL_VERSION = Gauge("headwater_serving_model_info", "1 for each student's version that serves", ("model", "version"))
+MODEL_AGE_SECONDS = Gauge(
+    "headwater_serving_model_age_seconds", "Seconds since a student's serving version was published", ("model",)
+)
+STUDENT_SHARE = Gauge("headwater_serving_student_share", "Share of the users that are a student's own", ("model",))
+STUDENT_READY = Gauge("headwater_serving_student_ready", "1 where a student has a version to serve", ("model",))
+STOOD_IN = Counter(
+    "headwater_serving_stood_in",
+    "Lists by another student: the user's own has no version yet",
+    ("model", "by"),
+)
+LISTS = Counter("headwater_serving_lists", "Lists by the student that made them", ("model", "route"))
+RANKING_SECONDS = Histogram(
+    "headwater_serving_ranking_seconds", "Time of a list by the student that made it", ("model",), buckets=SECONDS
+)
+OUTCOMES = Counter(
+    "headwater_serving_outcomes", "Interactions at the door by the student whose list they answer", ("model", "action")
+)
+ROWS_APPLIED = Counter("headwater_serving_rows_applied", "Rows of tables applied", ("model", "table"))

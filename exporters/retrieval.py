@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import onnxruntime  # noqa: F401  before usearch: where that is loaded first, loading this one crashes the process
 from numpy.typing import NDArray
 from usearch.index import Index, MetricKind
 

@@ -148,7 +148,7 @@ class ModelHost:
 
     def follow(self, announcement: Announcement) -> SwapResult:
         """Act on an announcement: a new version, a rollback (which pins), or the release of a pin."""
-        if announcement.name != self.name or announcement.kind == "refused":
+        if announcement.name != self.name or announcement.kind in ("refused", "asked"):
             return self._kept(f"{announcement.kind} {announcement.name} is not for this host")
         if announcement.kind == "published":
             return self.swap(announcement.version)

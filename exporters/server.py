@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporters import metrics, problem
 from exporters.desk import Desk
+from exporters.outcomes import Outcomes
 from exporters.problem import Problem
 from exporters.routes import events, health, items, models, page, rank, recommend, search, similar, stats, users
 from exporters.services import Services, services_of
@@ -48,6 +49,7 @@ def build_app(services: Services) -> FastAPI:
     app = FastAPI(title="Headwater", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.services = services
     app.state.desk = Desk(services)
+    app.state.outcomes = Outcomes(services.students, services.shown_by)
     problem.install(app)
     app.add_middleware(Measured)
     for router in _OPEN:

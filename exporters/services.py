@@ -17,9 +17,10 @@ from exporters.problem import Problem
 from exporters.retrieval import VectorIndex
 from exporters.runtime import ModelHost
 from exporters.stats import Board
+from exporters.students import ServedStudent, ShownBy, Students
 
 
-async def _no_rollback(version: str | None) -> str:
+async def _no_rollback(name: str, version: str | None) -> str:
     raise Problem(
         409, "no_registry", "This server was started without a model registry, so there is nothing to go back to."
     )
@@ -44,11 +45,15 @@ class Services:
     door
         Checks and publishes events.
     host
-        Holds the model that serves.
+        Holds the model that serves; of the first student, where there are several.
     tables
-        Item vectors, item features and neighbour lists, updated row by row.
+        Item vectors, item features and neighbour lists, updated row by row; of the first student.
     index
-        The item vectors again, for the search around a user vector.
+        The item vectors again, for the search around a user vector; of the first student.
+    students
+        All students and their shares of the users; the parts above alone where it is absent.
+    shown_by
+        Which student made which list.
     catalogue
         Titles, categories, availability.
     known_of
@@ -58,7 +63,7 @@ class Services:
     list_models
         Published versions, newest first.
     rollback
-        Makes a version (or the previous one) serve again everywhere; returns its name.
+        Makes a version (or the previous one) of a student serve again everywhere; returns its name.
     clock_ms
         The time, replaced in tests.
     """
@@ -68,6 +73,8 @@ class Services:
     host: ModelHost
     tables: ItemTables
     index: VectorIndex
+    students: Students = None  # type: ignore[assignment]
+    shown_by: ShownBy = field(default_factory=ShownBy)
     catalogue: Catalogue = field(default_factory=Catalogue)
     limits: Limits = Limits()
     api_key: str | None = None
@@ -75,13 +82,18 @@ class Services:
     known_of: Callable[[str], Sequence[str]] = lambda user_id: ()
     not_ready: Callable[[], list[str]] = _always_ready
     list_models: Callable[[], list[dict[str, Any]]] = _no_models
-    rollback: Callable[[str | None], Awaitable[str]] = _no_rollback
+    rollback: Callable[[str, str | None], Awaitable[str]] = _no_rollback
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def __post_init__(self) -> None:
+        """Make one student of host, tables and index where nothing is said of others."""
+        if self.students is None:
+            self.students = Students([ServedStudent(host=self.host, tables=self.tables, index=self.index)])
 
     @property
     def model_version(self) -> str | None:
-        """The version that serves; None before the first."""
-        return self.host.version or None
+        """The first student's version that serves; None before the first."""
+        return self.students.first.label(self.host.version)
 
     @property
     def model_age_seconds(self) -> float:

@@ -67,6 +67,8 @@ class Batch:
     # and the uniform negatives stand outside: a ranker that learnt from them would learn how the batch was made.
     retrieved: Tensor | None = None
     teacher_logits: Tensor | None = None  # [B, N] float32, NaN where the teacher said nothing
+    # [B] float32 log Σ exp of the teacher's logits of what it scored and did not keep, -inf where that is nothing
+    teacher_remainder: Tensor | None = None
 
     @property
     def offered(self) -> Tensor:

@@ -141,8 +141,8 @@ class SequenceRanker(Retriever):
     """A retriever that encodes a whole history at once, every position from the events up to it.
 
     A system implements :meth:`encode`; item vectors are rows of ``self.items`` unless it overrides
-    :meth:`item_vectors`, from which training, scoring and :meth:`embed_items` take them. A system that trains otherwise
-    than by the next item overrides :meth:`sequence_loss`.
+    :meth:`item_vectors`, from which training, scoring and :meth:`embed_items` take them. A system with other targets
+    than the next item overrides :meth:`loss_of_states`, one that trains otherwise :meth:`sequence_loss`.
     """
 
     items: nn.Embedding
@@ -181,6 +181,17 @@ class SequenceRanker(Retriever):
     ) -> Tensor:
         """Next-item loss over every position that has a target, with shared negatives [K]; scalar."""
         states = self.encode(sequences.without_newest())  # [B, T - 1, D]
+        return self.loss_of_states(states, sequences, negatives, log_q, loss)
+
+    def loss_of_states(
+        self,
+        states: Tensor,
+        sequences: Sequences,
+        negatives: Tensor,
+        log_q: Tensor,
+        loss: SequenceLoss = sampled_softmax,
+    ) -> Tensor:
+        """Next-item loss of what :meth:`encode` gave before each event but the first, [B, T - 1, D]; scalar."""
         targets, weights = sequences.items[:, 1:], sequences.target_weights[:, 1:]  # [B, T - 1]
         return self.loss_at(states, targets, weights, negatives, log_q, loss)
 

@@ -21,6 +21,8 @@ COMMANDS = {
     "topics": "Create the topics with their settings, or list them.",
     "worker": "Run a stream worker: sessions, features, examples, event log.",
     "train": "Run the trainer: learn from the examples and publish weights.",
+    "labels": "Run the label store: keep the teacher's soft labels as Parquet, or say what lies there.",
+    "teach": "Run the teacher: label the examples for the students, refresh on a sliding window.",
     "foundation": "Run the foundation model: refresh it from the event log and publish users and items.",
     "serve": "Run the HTTP server.",
     "validate": "Check event files before they are published.",

@@ -1,4 +1,4 @@
-"""The whole loop on one machine: broker, worker, trainer, server, and a data set that plays its users.
+"""The whole loop on one machine: all processes, and a data set that plays its users.
 
 Everything is the real thing in its own process; only the sizes are those of a laptop (an embedded broker in memory,
 Feast on SQLite).
@@ -57,6 +57,7 @@ class DemoOptions:
     port: int = 8_080
     state: Path | None = None
     broker: str | None = None
+    twin: bool = False
     seed: int = 7
 
 
@@ -88,7 +89,7 @@ def run(options: DemoOptions, settings: Settings, console: Console) -> dict[str,
             broker = stack.enter_context(embedded_broker()).bootstrap_servers
             settings = settings.model_copy(deep=True)
             settings.kafka.partitions = EMBEDDED_PARTITIONS
-        system = System(broker, state, options.port, settings)
+        system = System(broker, state, options.port, settings, twin=options.twin)
         stack.callback(system.stop)
         system.start()
         console.print(f"broker {broker}, state and logs in {state}")
@@ -131,6 +132,7 @@ async def _drive(system: System, source: Source, options: DemoOptions, console: 
             await _first_of(door.run(events, asked, pace, on_event), probe.watch())
             seconds = time.monotonic() - started
             await probe.until_learned(door.report.published)
+            await probe.until_labelled()
         report = await _report(probe, door, events, seconds, console)
         _show(report, console)
         if not options.once:
@@ -218,6 +220,8 @@ async def _report(probe: Probe, door: Door, events: list[Event], seconds: float,
         "serving_ms": _latency(counted),
         "published_models": int(trainer.total("headwater_published_models_total")),
         "parity_max_abs": probe.parity_max_abs,
+        "soft_labels": await probe.soft_labels(),
+        "foundation": await probe.foundation(),
     }
 
 
@@ -258,6 +262,20 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(
         f"freshness p95: session {fresh['session_p95']} ms, weights {fresh['weights_p95']} ms;"
         f" serving p50 {serving['p50']} ms, p99 {serving['p99']} ms"
+    )
+    soft = report["soft_labels"]
+    beside = soft["hard_only_hr@10"]
+    console.print(
+        f"teacher: {soft['written']} soft labels, {soft['teacher_version']} versions, coverage"
+        f" {soft['coverage'] or 0:.3f}, learnt {soft['age_p95_s'] or 0:.1f} s after their event (p95); HR@10 among its"
+        f" candidates: student {soft['student_hr@10'] or 0:.4f}"
+        + (f", its twin without soft labels {beside:.4f}" if beside is not None else "")
+    )
+    long_term = report["foundation"]
+    console.print(
+        f"foundation model: {long_term['versions']} versions, {long_term['users']} users, {long_term['items']} items,"
+        f" recall@10 of events it had not learnt {long_term['recall@10'] or 0:.4f}"
+        f" (popular {long_term['popular_recall@10'] or 0:.4f})"
     )
 
 

@@ -34,6 +34,7 @@ CONSUMER_LAG = Gauge(
 ASSIGNED = Gauge("headwater_assigned_partitions", "Partitions of the events topic that this worker reads.")
 
 # the trainer
+TRAINER_INFO = Gauge("headwater_trainer_info", "1 for the student that this trainer holds.", ["model", "family"])
 EXAMPLES_LEARNED = Counter("headwater_examples_learned", "Labelled examples that a learning step has taken in.")
 LEARNING_LOSS = Gauge("headwater_learning_loss", "Loss of the last micro-batch, before its step.", ["learner"])
 GRADIENT_NORM = Gauge("headwater_gradient_norm", "Length of the last gradient before it was clipped.", ["learner"])
@@ -86,6 +87,73 @@ FOUNDATION_VERSION = Gauge("headwater_foundation_version_steps", "Optimiser step
 FOUNDATION_RESIDUAL = Gauge(
     "headwater_foundation_alignment_residual_ratio",
     "Share of the last published item vectors that no rotation of the new ones explains.",
+)
+FOUNDATION_USERS = Gauge("headwater_foundation_users", "Users whose vectors were published last.")
+FOUNDATION_ITEMS = Gauge("headwater_foundation_items", "Items whose vectors were published last.")
+FOUNDATION_RECALL = Gauge(
+    "headwater_foundation_recall_ratio",
+    "Share of newest events among the ten best, ranked before a refresh learnt them: by the model, by popularity.",
+    ["scorer"],
+)
+
+# the teacher
+SOFT_LABELS_WRITTEN = Counter("headwater_soft_labels_written", "Examples that the teacher has labelled, once each.")
+SOFT_LABEL_AGE_SECONDS = Histogram(
+    "headwater_soft_label_age_seconds",
+    "From the broker's timestamp of an example's event until its soft label is on the topic.",
+    buckets=(*LATENCY_BUCKETS_SECONDS, 60.0, 300.0, 1_800.0),
+)
+TEACHER_VERSION = Gauge("headwater_teacher_version_number", "Version of the teacher that labels now.")
+TEACHER_REFRESHES = Counter(
+    "headwater_teacher_refreshes", "Refreshes of the teacher: adopted, dropped (not better), or failed.", ["outcome"]
+)
+TEACHER_ASKED = Counter(
+    "headwater_teacher_refreshes_asked", "Why refreshes were begun: first, interval, drift or request.", ["reason"]
+)
+TEACHER_REFRESH_SECONDS = Histogram(
+    "headwater_teacher_refresh_seconds",
+    "Time of one refresh, from the copy of the weights to the check on what was held out.",
+    buckets=(1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0),
+)
+TEACHER_WINDOW_EXAMPLES = Gauge("headwater_teacher_window_examples", "Examples in the teacher's training window.")
+TEACHER_HELD_OUT_LOSS = Gauge(
+    "headwater_teacher_held_out_loss", "Loss on the newest part of the window at the last refresh.", ["weights"]
+)
+TEACHER_AGREEMENT = Gauge(
+    "headwater_teacher_agreement_ratio",
+    "Share of the recent examples whose taken item is in the teacher's ten best, labelled before it was known.",
+)
+
+# the label store, and students that learn from it
+LABELS_STORED = Counter("headwater_labels_stored", "Soft labels written to the store, once each.")
+LABELS_UNREADABLE = Counter("headwater_labels_unreadable", "Records of the labels' topic that are no soft labels.")
+LABEL_FILES = Gauge("headwater_label_files", "Files in the label store.")
+LABEL_FLUSH_SECONDS = Histogram(
+    "headwater_label_flush_seconds", "Time to write waiting labels to files.", buckets=LATENCY_BUCKETS_SECONDS
+)
+SOFT_LABEL_JOINS = Counter(
+    "headwater_soft_label_joins",
+    "Examples by what became of their soft label: joined, missed (hard label alone), stale (of the missed: too late).",
+    ["learner", "result"],
+)
+SOFT_LABEL_JOIN_SECONDS = Histogram(
+    "headwater_soft_label_join_seconds",
+    "From the broker's timestamp of an example's event until a student learns its soft label.",
+    ["learner"],
+    buckets=(*LATENCY_BUCKETS_SECONDS, 60.0, 300.0, 1_800.0),
+)
+SOFT_LABEL_COVERAGE = Gauge(
+    "headwater_soft_label_coverage_ratio",
+    "Share of the recent examples whose soft label was there in time.",
+    ["learner"],
+)
+SOFT_LABEL_WAITING = Gauge(
+    "headwater_soft_label_waiting_examples", "Examples that wait for their soft label.", ["learner"]
+)
+SOFT_LABEL_AGREEMENT = Gauge(
+    "headwater_soft_label_agreement_ratio",
+    "Share of the recent joined examples whose taken item is among the teacher's best, by depth.",
+    ["learner", "depth"],
 )
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from feature_store.item_table import ItemTable
 from feature_store.user_state import ItemInfo
-from feature_store.vectors import ITEM_NAMES, NAMES
 from online_models.batch import Batch, Context
 from online_models.learner import TorchLearner, seeded
 from online_models.optim import Clippy
-from online_models.zoo.in_session import CATEGORY_BUCKETS, InSessionRanker
+from online_models.zoo.in_session import CATEGORY_BUCKETS
+from streamer.families import make_ranker
 from streamer.settings import Settings
 
 _MOST_RETRIEVED_FROM = 100_000  # rows that the model scores to find its own candidates while training
@@ -28,23 +28,15 @@ class Network:
     Parameters
     ----------
     settings
-        Sizes and seed.
+        Family, sizes and seed.
     sources
         S, candidate sources whose scores it reads.
     """
 
     def __init__(self, settings: Settings, sources: int) -> None:
         sizes = settings.learning
-        config = InSessionRanker.Config(
-            catalog_rows=sizes.catalog_rows,
-            features=len(NAMES),
-            sources=sources,
-            item_features=len(ITEM_NAMES),
-            dimension=sizes.dimension,
-            history=settings.sessions.history_limit,
-        )
         with seeded(sizes.seed):
-            self.ranker = InSessionRanker(config)
+            self.ranker = make_ranker(settings, sources)
         optimizer = Clippy(self.ranker.optimizer()) if sizes.clippy else self.ranker.optimizer()
         self.learner = TorchLearner(self.ranker, lambda _: optimizer, clip_norm=5.0, seed=sizes.seed)
 
@@ -71,7 +63,7 @@ class Network:
             if state is None:
                 continue
             self._set_published(row, state.published_time_ms or state.first_seen_ms or None)
-            if state.categories and not bool(self.ranker.item_categories[row].any()):
+            if state.categories and not self.ranker.has_categories(row):
                 self.ranker.set_categories(row, category_buckets(state.categories))
 
     def forget(self, rows: NDArray[np.int64]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from online_models.batch import PADDING, UNKNOWN, Batch, Candidates, Context
+from online_models.batch import Batch
+from streamer.flat_batches import flat, unflat, without
 
 
 class ReplayBuffer:
@@ -51,7 +50,7 @@ class ReplayBuffer:
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Blank the rows of items that have left: whoever gets such a row must not learn what they did."""
         gone = torch.from_numpy(rows)
-        self._batches = [_without(batch, gone) for batch in self._batches]
+        self._batches = [without(batch, gone) for batch in self._batches]
 
     def _draw(self) -> float:
         return float(torch.rand((), generator=self._generator))
@@ -59,40 +58,13 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Batches as flat tensors, counters and the state of the generator."""
         return {
-            "batches": [_flat(batch) for batch in self._batches],
+            "batches": [flat(batch) for batch in self._batches],
             "seen": self._seen,
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
-        self._batches = [_batch(flat) for flat in state["batches"]]
+        self._batches = [unflat(named) for named in state["batches"]]
         self._seen = state["seen"]
         self._generator.set_state(torch.as_tensor(np.asarray(state["generator"]), dtype=torch.uint8))
-
-
-def _without(batch: Batch, gone: Tensor) -> Batch:
-    context, candidates = batch.context, batch.candidates
-    left = torch.isin(candidates.items, gone)  # [B, N]
-    known = replace(
-        context,
-        history_items=context.history_items.masked_fill(torch.isin(context.history_items, gone), UNKNOWN),
-        source_item=context.source_item.masked_fill(torch.isin(context.source_item, gone), UNKNOWN),
-    )
-    rest = replace(candidates, items=candidates.items.masked_fill(left, PADDING))
-    return replace(batch, context=known, candidates=rest, labels=batch.labels.masked_fill(left, 0))
-
-
-def _flat(batch: Batch) -> dict[str, Tensor]:
-    flat = {f"context.{f.name}": getattr(batch.context, f.name) for f in fields(Context)}
-    flat |= {f"candidates.{f.name}": getattr(batch.candidates, f.name) for f in fields(Candidates)}
-    rest = [f.name for f in fields(Batch) if f.name not in ("context", "candidates")]
-    return flat | {name: value for name in rest if (value := getattr(batch, name)) is not None}
-
-
-def _batch(flat: dict[str, Tensor]) -> Batch:
-    groups: dict[str, dict[str, Any]] = {"context": {}, "candidates": {}, "": {}}
-    for name, value in flat.items():
-        group, _, field = name.rpartition(".")
-        groups[group][field] = torch.as_tensor(value)
-    return Batch(context=Context(**groups["context"]), candidates=Candidates(**groups["candidates"]), **groups[""])

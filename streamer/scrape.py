@@ -31,11 +31,11 @@ class Scrape:
         """Sum of a sample over all label values that fit ``labels``; 0 where there is none."""
         return sum((value for _, value in self._fitting(name, labels)), 0.0)
 
-    def by(self, name: str, label: str) -> dict[str, float]:
-        """Sum a sample by one label."""
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """Sum a sample by one label, where the others fit ``labels``."""
         sums: dict[str, float] = {}
-        for labels, value in self._fitting(name, {}):
-            sums[labels.get(label, "")] = sums.get(labels.get(label, ""), 0.0) + value
+        for found, value in self._fitting(name, labels):
+            sums[found.get(label, "")] = sums.get(found.get(label, ""), 0.0) + value
         return sums
 
     def quantile(self, histogram: str, q: float, **labels: str) -> float | None:

@@ -174,7 +174,7 @@ def _services(
         reasons = [f"{records} records of {topic} are still to be read." for topic, records in follower.behind.items()]
         if not state.live and not reasons:
             reasons.append("The backlog has just been read.")
-        if state.host.current is None and not cold:
+        if not any(student.ready for student in state.students) and not cold:
             reasons.append("No model has been published yet; start with --cold to serve the counting sources alone.")
         return reasons
 
@@ -184,6 +184,7 @@ def _services(
         host=state.host,
         tables=state.tables,
         index=state.index,
+        students=state.students,
         catalogue=state.catalogue,
         limits=limits_of(settings),
         api_key=settings.serving.api_key,
@@ -206,15 +207,18 @@ def known_of(state: ServerState, users: UserVectors, user_id: str) -> list[str]:
 
 
 def list_models(state: ServerState) -> list[dict[str, Any]]:
-    """List the published versions of the served model, newest first."""
-    registry, name = state.registry, state.host.name
-    manifests = (registry.manifest(name, version) for version in reversed(registry.versions(name)))
-    return [msgspec.to_builtins(manifest) for manifest in manifests]
+    """List the published versions of the served students, newest first within each."""
+    registry = state.registry
+    return [
+        msgspec.to_builtins(registry.manifest(name, version))
+        for name in state.students.names()
+        for version in reversed(registry.versions(name))
+    ]
 
 
-def _rollback(settings: Settings, state: ServerState) -> Callable[[str | None], Any]:
-    def move(version: str | None) -> str:
-        registry, name = state.registry, state.host.name
+def _rollback(settings: Settings, state: ServerState) -> Callable[[str, str | None], Any]:
+    def move(name: str, version: str | None) -> str:
+        registry = state.registry
         try:
             pointer = registry.rollback(name, version, "asked for over HTTP")
             told = announcement_of(registry, registry.manifest(name, pointer.version), "rolled_back", pointer.reason)
@@ -223,8 +227,8 @@ def _rollback(settings: Settings, state: ServerState) -> Callable[[str | None], 
         announce(told, settings.kafka.bootstrap_servers)
         return pointer.version
 
-    async def rollback(version: str | None) -> str:
-        return await asyncio.to_thread(move, version)
+    async def rollback(name: str, version: str | None) -> str:
+        return await asyncio.to_thread(move, name, version)
 
     return rollback
 

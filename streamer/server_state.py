@@ -11,70 +11,72 @@ from aiokafka import ConsumerRecord
 
 from exporters import announcements, deltas, metrics
 from exporters.announcements import Announcement
+from exporters.assignment import Assignment
 from exporters.catalogue import Catalogue, Item
 from exporters.errors import ExporterError
 from exporters.foundation import MODEL as FOUNDATION
 from exporters.foundation import FoundationIndex
-from exporters.item_tables import VECTORS, ItemTables
+from exporters.item_tables import ItemTables
 from exporters.registry import Registry
 from exporters.retrieval import VectorIndex
 from exporters.runtime import ModelHost
 from exporters.stats import Board
-from feature_store.vectors import ITEM_NAMES
-from online_models.sources import TABLES
+from exporters.students import Students
 from streamer.errors import EventError
 from streamer.events import Event, Limits, decode
+from streamer.server_student import StudentState
 from streamer.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
 class ServerState:
-    """Tables, index, catalogue and model host of one server.
+    """Students, foundation model and catalogue of one server.
 
     Parameters
     ----------
     settings
-        Sizes, and where the registry lies.
+        Sizes, where the registry lies, and which students serve whom.
     """
 
     def __init__(self, settings: Settings) -> None:
-        learning = settings.learning
         self.board = Board()
         self.registry = Registry(settings.stores.models_dir)
-        self.host = ModelHost(registry=self.registry)
         self.catalogue = Catalogue()
         self.foundation = FoundationIndex(self.registry)
-        self.index = VectorIndex(learning.dimension)
-        self.tables = ItemTables(
-            learning.catalog_rows,
-            learning.dimension,
-            len(ITEM_NAMES),
-            TABLES,
-            learning.neighbours,
-            on_applied=self._observe,
+        shares = settings.serving.students
+        self.by_name = {
+            name: StudentState(name, self.registry, settings.learning, self._observe) for name in in_order(shares)
+        }
+        self.first = next(iter(self.by_name.values()))
+        self.students = Students(
+            (student.served for student in self.by_name.values()),
+            Assignment(shares, settings.serving.assignment_salt),
         )
         self.live = False  # past the backlog: ages measured before that say nothing of freshness
         self._limits = Limits(**settings.events.model_dump())
 
+    @property
+    def host(self) -> ModelHost:
+        """Model host of the first student."""
+        return self.first.host
+
+    @property
+    def tables(self) -> ItemTables:
+        """Tables of the first student."""
+        return self.first.tables
+
+    @property
+    def index(self) -> VectorIndex:
+        """Index of the first student."""
+        return self.first.index
+
     def load(self) -> None:
         """Load what the registry says is current: graphs, and the tables as they were at that version."""
         self.follow_foundation()
-        result = self.host.start()
-        if not result.swapped:
-            _log.info("no model at start: %s", result.reason)
-            return
-        self._show_version()
-        try:
-            stored = self.registry.tables(self.host.name, self.host.version)
-            manifest = self.registry.manifest(self.host.name, self.host.version)
-            self.tables.load(stored.arrays, stored.item_ids, manifest.step)
-        except ExporterError as error:
-            _log.warning("the tables of %s are left out (%s); the stream brings them", self.host.version, error)
-        if self.host.pinned:
-            self._restore_vectors()
+        for student in self.by_name.values():
+            student.load()
         self.board.quality = dict(self.host.current.manifest.metrics) if self.host.current else {}
-        self._refresh_index()
 
     def follow_foundation(self) -> None:
         """Take up the foundation model's version that the registry points to; a damaged one changes nothing."""
@@ -87,9 +89,9 @@ class ServerState:
     def went_live(self) -> None:
         """Note that the backlog is read; take what the registry got meanwhile."""
         self.live = True  # first: an announcement that comes while the registry is read must not be passed over
-        self.host.start()
+        for student in self.by_name.values():
+            student.went_live()
         self.follow_foundation()
-        self._show_version()
 
     async def apply_rows(self, records: list[ConsumerRecord]) -> None:
         """Apply row deltas, away from the event loop."""
@@ -101,11 +103,13 @@ class ServerState:
             announcement = _announcement(record)
             if announcement is not None and announcement.name == FOUNDATION and self.live:
                 await asyncio.to_thread(self.follow_foundation)
-            if announcement is None or announcement.name != self.host.name:
+            student = self.by_name.get(announcement.name) if announcement is not None else None
+            if announcement is None or student is None:
                 continue
-            self.board.quality |= announcement.metrics
+            if student is self.first:
+                self.board.quality |= announcement.metrics
             if self.live:
-                await asyncio.to_thread(self._follow, announcement)
+                await asyncio.to_thread(student.follow, announcement)
 
     async def apply_items(self, records: list[ConsumerRecord]) -> None:
         """Keep the catalogue in step."""
@@ -114,37 +118,15 @@ class ServerState:
         await asyncio.sleep(0)
 
     def _apply_rows(self, records: list[ConsumerRecord]) -> None:
-        rows = list(_rows(records))
-        applied = self.tables.apply(rows)
-        self.board.counts["rows_applied"] += applied
-        for row in rows:
-            metrics.ROWS_APPLIED.labels(row.table).inc()
-        self._refresh_index()
-
-    def _refresh_index(self) -> None:
-        rows, vectors, held = self.tables.take_changed()  # [K], [K, D], [K]
-        self.index.remove(rows[~held])
-        self.index.upsert(rows[held], vectors[held])
-
-    def _follow(self, announcement: Announcement) -> None:
-        result = self.host.follow(announcement)
-        _log.info("%s %s: %s", announcement.kind, announcement.version, result.reason or "serves now")
-        if announcement.kind == "rolled_back" and self.host.version == announcement.version:
-            self._restore_vectors()
-        if announcement.kind == "released":
-            self.tables.thaw()
-        self._refresh_index()
-        self._show_version()
-
-    def _restore_vectors(self) -> None:
-        stored = self.registry.tables(self.host.name, self.host.version)
-        if VECTORS in stored.arrays:
-            self.tables.restore_vectors(stored.arrays[VECTORS], stored.item_ids)
-
-    def _show_version(self) -> None:
-        metrics.MODEL_VERSION.clear()
-        if self.host.version:
-            metrics.MODEL_VERSION.labels(self.host.version).set(1)
+        rows: dict[str, list[deltas.Row]] = {}
+        for row in _rows(records):
+            rows.setdefault(row.model, []).append(row)
+        for name, own in rows.items():
+            if name not in self.by_name:  # a trainer whose student this server does not serve
+                continue
+            self.board.counts["rows_applied"] += self.by_name[name].apply(own)
+            for row in own:
+                metrics.ROWS_APPLIED.labels(name, row.table).inc()
 
     def _apply_item(self, record: ConsumerRecord) -> None:
         item_id = (record.key or b"").decode(errors="replace")
@@ -157,12 +139,21 @@ class ServerState:
             _log.warning("item %r is left out: %s", item_id, error)  # the worker writes the dead letter
             return
         if event.type == "item" and event.item_id is not None:
-            self.catalogue.put(_item(event.item_id, event))
+            self.catalogue.put(item_of(event.item_id, event))
 
     def _observe(self, ages_ms: list[float]) -> None:
         for age_ms in ages_ms if self.live else ():
             metrics.WEIGHTS_FRESHNESS_SECONDS.observe(max(0.0, age_ms) / 1_000)
             self.board.weights_freshness_ms.add(max(0.0, age_ms))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Order students: the default one first, where it is served, then as they are given.
+
+    >>> in_order(["caser", "student"])
+    ['student', 'caser']
+    """
+    return sorted(names, key=lambda name: name != deltas.DEFAULT_MODEL)
 
 
 def _rows(records: Iterable[ConsumerRecord]) -> Iterable[deltas.Row]:
@@ -183,7 +174,8 @@ def _announcement(record: ConsumerRecord) -> Announcement | None:
         return None
 
 
-def _item(item_id: str, event: Event) -> Item:
+def item_of(item_id: str, event: Event) -> Item:
+    """Turn an item event into what the server keeps of the item."""
     return Item(
         item_id=item_id,
         title=event.title or "",

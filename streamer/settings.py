@@ -13,8 +13,14 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from exporters.assignment import check_shares
+from exporters.errors import AssignmentError
+
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+RESERVED_NAMES = ("foundation", "teacher")
 
 
 class Kafka(BaseModel):
@@ -75,6 +81,11 @@ class Stores(BaseModel):
         return self.state_dir / "models"
 
     @property
+    def labels_dir(self) -> Path:
+        """Parquet files of the teacher's soft labels, partitioned by the day on which they were given."""
+        return self.state_dir / "labels"
+
+    @property
     def snapshots_dir(self) -> Path:
         """Snapshots of the learners."""
         return self.state_dir / "snapshots"
@@ -83,6 +94,8 @@ class Stores(BaseModel):
 class Learning(BaseModel):
     """The trainer."""
 
+    name: str = Field("student", pattern=MODEL_NAME, description="of what is published; each has a trainer of its own")
+    family: str = Field("session", description="which network the trainer holds, see streamer.families")
     catalog_rows: int = Field(20_000, ge=16)
     admission_sightings: int = Field(1, ge=1)
     dimension: int = Field(64, ge=8)
@@ -95,7 +108,35 @@ class Learning(BaseModel):
     snapshot_seconds: float = Field(10.0, gt=0)
     replay_share: float = Field(0.25, ge=0, le=1)
     clippy: bool = Field(True, description="no weight moves by more than half of itself in a step")
+    distillation: Literal["auxiliary", "direct", "ranking", "off"] = Field(
+        "auxiliary", description="how soft labels are learnt; without a teacher nothing is"
+    )
+    distillation_weight: float = Field(1.0, ge=0, description="of the soft labels' loss beside the hard one")
+    hard_twin: bool = Field(False, description="beside the student one that learns the same by hard labels alone")
     seed: int = 7
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, given: str) -> str:
+        if given in RESERVED_NAMES:
+            raise ValueError(f"{given!r} is the name of another model; give the student another one")
+        return given
+
+
+class Labels(BaseModel):
+    """The label store and how students wait for soft labels."""
+
+    retention_days: int = Field(14, ge=1)
+    flush_seconds: float = Field(5.0, gt=0)
+    flush_labels: int = Field(20_000, ge=1, description="labels that wait for a file at most")
+    upkeep_seconds: float = Field(300.0, gt=0, description="from one compaction to the next")
+    compact_files: int = Field(16, ge=2, description="small files of a day and partition that become one")
+    wait_seconds: float = Field(20.0, gt=0, description="a batch waits for its labels so long at most")
+    waiting_batches: int = Field(64, ge=1)
+    staleness_seconds: float = Field(
+        600.0, gt=0, description="a label given later than this after its event is not used"
+    )
+    held: int = Field(50_000, ge=1, description="labels that a student holds until their example comes")
 
 
 class Foundation(BaseModel):
@@ -107,7 +148,9 @@ class Foundation(BaseModel):
     dropout: float = Field(0.2, ge=0, lt=1)
     id_mask_rate: float = Field(0.1, ge=0, lt=1, description="share of items that training knows by metadata alone")
     recent: int = Field(500, ge=2, description="newest events in which the first training's windows slide")
+    first_events: int = Field(1, ge=1, description="in the log before the first training begins")
     first_epochs: int = Field(20, ge=1, description="of the first training, over all that the log holds")
+    judged_users: int = Field(500, ge=1, description="users whose newest event a refresh ranks before it learns it")
     replay_share: float = Field(0.4, ge=0, lt=1, description="of a refresh's windows: drawn from old histories")
     learning_rate: float = Field(1e-3, gt=0)
     batch_windows: int = Field(128, ge=1)
@@ -117,6 +160,29 @@ class Foundation(BaseModel):
     most_residual: float = Field(0.7, gt=0, description="share of the space that may change before a new one begins")
     announce: bool = Field(True, description="tell the servers over Kafka")
     seed: int = 7
+
+
+class Teacher(BaseModel):
+    """The teacher: a larger model that labels the examples, refreshed on a sliding window of them."""
+
+    scale: int = Field(2, ge=1, le=8, description="width, as a multiple of learning.dimension")
+    kept: int = Field(20, ge=1, description="best candidates in a label; of a logged slate all are kept")
+    batch_examples: int = Field(128, ge=1)
+    batch_within_seconds: float = Field(0.25, gt=0)
+    window_examples: int = Field(20_000, ge=64, description="latest examples that a refresh trains on, on disk")
+    segment_examples: int = Field(256, ge=16, description="of the window, in one file")
+    held_out_share: float = Field(0.1, gt=0, le=0.5, description="newest part of the window, kept to judge a refresh")
+    epochs: int = Field(2, ge=1, description="of a refresh, over the window")
+    refresh_batch: int = Field(64, ge=1, description="examples in a step of a refresh")
+    refresh_seconds: float = Field(300.0, gt=0, description="from one refresh to the next")
+    first_refresh_examples: int = Field(2_048, ge=1, description="the first comes once so many are in the window")
+    most_refresh_seconds: float = Field(240.0, gt=0, description="a refresh ends here, wherever it is")
+    drift_delta: float = Field(0.002, ge=0, lt=1, description="ADWIN's chance of a false alarm; 0 turns it off")
+    drift_pause_seconds: float = Field(60.0, ge=0, description="least time between a refresh and one for drift")
+    snapshot_seconds: float = Field(30.0, gt=0)
+    long_play_seconds: float = Field(30.0, gt=0, description="a play of this length counts as satisfaction")
+    threads: int = Field(1, ge=1)
+    nice: int = Field(10, ge=0, le=19, description="added to the process's priority number")
 
 
 class Serving(BaseModel):
@@ -132,6 +198,17 @@ class Serving(BaseModel):
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_candidates: int = Field(500, ge=10)
     max_results: int = Field(100, ge=1)
+    students: dict[str, float] = Field({"student": 1.0}, description="share of the users by the model's name; sum 1")
+    assignment_salt: str = Field("", description="another salt puts other users together")
+
+    @field_validator("students")
+    @classmethod
+    def _check_students(cls, given: dict[str, float]) -> dict[str, float]:
+        try:
+            check_shares(given)
+        except AssignmentError as error:
+            raise ValueError(str(error)) from error
+        return given
 
 
 class Settings(BaseSettings):
@@ -145,6 +222,8 @@ class Settings(BaseSettings):
     stores: Stores = Stores()
     learning: Learning = Learning()
     foundation: Foundation = Foundation()
+    teacher: Teacher = Teacher()
+    labels: Labels = Labels()
     serving: Serving = Serving()
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port of worker and trainer; 0 picks one")
     data: Path | None = Field(None, description="Folder with data sets already on disk (HEADWATER_DATA)")

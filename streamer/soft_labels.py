@@ -41,16 +41,25 @@ class SoftLabel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.example_id.encode()
 
 
-def kept(item_ids: Sequence[str], logits: NDArray[np.floating], most: int) -> tuple[list[str], list[float], float]:
+def kept(
+    item_ids: Sequence[str], logits: NDArray[np.floating], most: int, also: int | None = None
+) -> tuple[list[str], list[float], float]:
     """Keep the best items of a scored list: their ids, their logits and the remainder's ``log Σ exp``.
+
+    ``also`` names one more place of the list to keep, wherever it stands.
 
     >>> kept(["a", "b", "c"], np.array([0.0, 2.0, 0.0]), most=1)
     (['b'], [2.0], 0.6931471805599453)
     >>> kept(["a"], np.array([1.0]), most=5)
     (['a'], [1.0], -inf)
+    >>> kept(["a", "b", "c"], np.array([0.0, 2.0, 0.0]), most=1, also=2)
+    (['b', 'c'], [2.0, 0.0], 0.0)
     """
     order = np.argsort(-logits, kind="stable")
-    best, rest = order[:most], logits[order[most:]].astype(np.float64)
+    best, left = order[:most], order[most:]
+    if also is not None and also in left:
+        best, left = np.append(best, also), left[left != also]
+    rest = logits[left].astype(np.float64)
     remainder = float(np.logaddexp.reduce(rest)) if len(rest) else NOTHING
     return [item_ids[place] for place in best], [float(logits[place]) for place in best], remainder
 

@@ -20,17 +20,19 @@ from feature_store.vectors import ITEM_NAMES, NAMES
 from online_models.batch import Batch, Context
 from online_models.neighbours import NeighbourTable
 from streamer.examples import Example
+from streamer.hard_twin import HARD_ONLY, HardTwin
 from streamer.memory import Memory
 from streamer.network import Network, rows_of
 from streamer.pending_rows import PendingRows
 from streamer.prequential import Prequential
 from streamer.replay_buffer import ReplayBuffer
 from streamer.settings import Settings
+from streamer.soft_losses import OFF
+from streamer.soft_student import SoftStudent
 
 VECTORS, FEATURES = "item_vectors", "item_features"
 
 _REPORTED = {"popularity": "popular_7d", "item_knn": "item_knn", "cooccurrence": "cooccurrence"}
-_TESTED_EVERY = 4  # micro-batches: scoring before learning costs a third of a step
 
 
 class Student:
@@ -47,8 +49,11 @@ class Student:
         sizes = settings.learning
         self.memory = Memory(settings, self._own_candidates)
         self.network = Network(settings, len(self.memory.sources.names))
+        self.twin = HardTwin(settings, len(self.memory.sources.names)) if sizes.hard_twin else None
+        self.soft = SoftStudent(settings, self.network, self.memory.catalog) if sizes.distillation != OFF else None
         self.replay = ReplayBuffer(share=sizes.replay_share, seed=sizes.seed)
         self.prequential = Prequential()
+        self.tested_every = 4  # micro-batches: scoring before learning costs a third of a step
         self.pending = PendingRows()
         self.published = {
             name: NeighbourTable(sizes.catalog_rows if name != "popularity" else 1, sizes.neighbours)
@@ -64,7 +69,8 @@ class Student:
         self.memory.items.describe(item)
         row = self.memory.catalog.row(item.item_id)
         if row > 1:
-            self.network.describe(row, item)
+            for network in self._networks():
+                network.describe(row, item)
 
     def learn(self, examples: list[Example]) -> dict[str, float]:
         """Learn a micro-batch; examples at or before the last applied position of their partition are skipped.
@@ -80,17 +86,34 @@ class Student:
         oldest_ms = min(example.published_time_ms for example in fresh)
         self._forget(self.memory.admit(fresh))  # before the rows' new items learn anything
         batch = self.memory.build(fresh)
-        if self._batches % _TESTED_EVERY == 0:
+        if self._batches % self.tested_every == 0:
             self._test(batch)
         self._batches += 1
-        plotted = self.network.learner.learn(batch)
-        self._moved.update(rows_of(batch).tolist())
+        plotted = self._learn_hard(batch)
         self._replay(batch)
+        if self.soft is not None:
+            self.soft.wait(batch, fresh)
         rows = self.memory.observe(batch, fresh)
-        self.network.describe_new(rows, self.memory.items)
+        for network in self._networks():
+            network.describe_new(rows, self.memory.items)
         self._note_changes(rows, oldest_ms)
         self.learned += len(fresh)
         return {**plotted, "learned": float(len(fresh))}
+
+    def distill(self, most: int = 2) -> dict[str, float]:
+        """Learn once more, with their soft labels, up to ``most`` batches whose labels have come or whose time is over.
+
+        Returns
+        -------
+        dict
+            What to plot; empty where no batch was learnt.
+        """
+        plotted: dict[str, float] = {}
+        for batch in self.soft.take(most) if self.soft is not None else ():
+            assert self.soft is not None
+            plotted = self.soft.distiller.step(batch)
+            self._moved.update(rows_of(batch).tolist())
+        return plotted
 
     def take_rows(self, most: int = 4_000) -> list[Row]:
         """Rows changed since they were last taken, at most ``most`` of each table."""
@@ -123,6 +146,7 @@ class Student:
     def meta(self) -> dict[str, Any]:
         """Say what a server must know to use a version."""
         return {
+            "family": self.settings.learning.family,
             "sources": list(self.memory.sources.names),
             "features": list(NAMES),
             "item_features": list(ITEM_NAMES),
@@ -140,6 +164,8 @@ class Student:
 
     def _test(self, batch: Batch) -> None:
         scores = {"served": self.network.learner.score(batch.context, batch.candidates)}
+        if self.twin is not None:
+            scores[HARD_ONLY] = self.twin.learner.score(batch.context, batch.candidates)
         for column, name in enumerate(self.memory.sources.names):
             if name in _REPORTED:
                 scores[_REPORTED[name]] = batch.candidates.source_scores[..., column]
@@ -155,8 +181,17 @@ class Student:
     def _replay(self, batch: Batch) -> None:
         old = self.replay.exchange(batch)
         if old is not None:
-            self.network.learner.learn(old)
-            self._moved.update(rows_of(old).tolist())
+            self._learn_hard(old)
+
+    def _learn_hard(self, batch: Batch) -> dict[str, float]:
+        self._moved.update(rows_of(batch).tolist())
+        plotted = self.network.learner.learn(batch)
+        if self.twin is not None:
+            self.twin.learner.learn(batch)
+        return plotted
+
+    def _networks(self) -> list[Network]:
+        return [self.network] if self.twin is None else [self.network, self.twin]
 
     def _note_changes(self, rows: dict[int, str], oldest_ms: int) -> None:
         if rows:
@@ -169,8 +204,11 @@ class Student:
         """Take what left with rows [K] out of everything that the memory does not hold."""
         if not len(rows):
             return
-        self.network.forget(rows)
+        for network in self._networks():
+            network.forget(rows)
         self.replay.forget(rows)
+        if self.soft is not None:
+            self.soft.forget(rows)
         for name, table in self.published.items():
             if name != "popularity":
                 table.items[rows], table.weights[rows] = 0, 0
@@ -197,7 +235,8 @@ class Student:
             items, weights = self.memory.counting[table].best(row, self.settings.learning.neighbours)
             self.published[table].put(row, items, weights)
             content = {"neighbours": items.astype("<i4").tobytes(), "weights": weights.astype("<f4").tobytes()}
-        return Row(table=table, item_id=item_id, row=row, step=self.learned, oldest_ms=oldest_ms, **content)
+        name = self.settings.learning.name
+        return Row(table=table, item_id=item_id, row=row, model=name, step=self.learned, oldest_ms=oldest_ms, **content)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bit-exact resume needs, source positions included."""
@@ -206,6 +245,8 @@ class Student:
             "memory": self.memory.state_dict(),
             "network": self.network.state_dict(),
             "replay": self.replay.state_dict(),
+            **({} if self.soft is None else {"soft": self.soft.state_dict()}),
+            **({} if self.twin is None else {"twin": self.twin.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -214,6 +255,10 @@ class Student:
         self.memory.load_state_dict(state["memory"])
         self.network.load_state_dict(state["network"])
         self.replay.load_state_dict(state["replay"])
+        if self.soft is not None and "soft" in state:
+            self.soft.load_state_dict(state["soft"])
+        if self.twin is not None:  # one that comes later starts where the student stands
+            self.twin.load_state_dict(state.get("twin", state["network"]))
         self._publish_everything()
 
     def _publish_everything(self) -> None:

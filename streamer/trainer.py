@@ -11,14 +11,10 @@ import asyncio
 import copy
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import faust
-import msgspec
 from aiokafka import AIOKafkaProducer
-from faust.types import TP
 
 from exporters import announcements, deltas
 from exporters.announcements import Announcement
@@ -27,21 +23,24 @@ from exporters.publish import DensePublisher
 from exporters.registry import Registry
 from feature_store.online import OnlineStore
 from feature_store.user_state import ItemInfo
-from feature_store.vectors import NAMES
-from streamer import metrics, topics
-from streamer.effects import Message, Record
-from streamer.examples import Example, decode
-from streamer.faust_process import run_app, transport_of
-from streamer.gaps import GapGuard
+from streamer import example_stream, metrics, topics
+from streamer.effects import Message
+from streamer.errors import HeadwaterError
+from streamer.example_stream import ExamplesApp, Highwater, Positions, Seek, every
+from streamer.examples import Example
+from streamer.families import check_family
+from streamer.faust_process import run_app
 from streamer.item_reader import ItemReader
+from streamer.label_reader import LabelReader
+from streamer.label_store import LabelStore
+from streamer.model_names import GROUP, is_default, named
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
+from streamer.soft_labels import SoftLabel
 from streamer.student import Student
 
-GROUP = "headwater-trainer"
-MODEL = "student"
 ITEMS_PUSHED_SECONDS = 5.0
-SESSION_TIMEOUT_SECONDS = 12.0  # heartbeats have a thread of their own: a long step does not stop them
+DISTILLED_SECONDS = 0.25
 _log = logging.getLogger(__name__)
 
 
@@ -57,12 +56,14 @@ class Trainer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.student = Student(settings)
-        self.offsets: dict[int, int] = {}  # partition of the examples topic -> last offset applied
-        self._guards: defaultdict[int, GapGuard] = defaultdict(GapGuard)
-        self._snapshots = SnapshotStore(settings.stores.snapshots_dir / MODEL)
+        self.positions = Positions()
+        self.name = settings.learning.name
+        self._snapshots = SnapshotStore(settings.stores.snapshots_dir / self.name)
         self._described: dict[str, ItemInfo] = {}
         self._lock = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._rhythms: list[asyncio.Task[None]] = []
+        self._readers: list[asyncio.Task[None]] = []
+        self._leaving = asyncio.Event()
         self._unacknowledged: list[Any] = []
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka.bootstrap_servers,
@@ -72,11 +73,13 @@ class Trainer:
             max_request_size=4 * 1_048_576,
         )
         self._items = ItemReader(settings, self._send)
+        self._labels = LabelReader(settings)
         self._publisher = DensePublisher(
-            registry=Registry(settings.stores.models_dir), name=MODEL, announce=self._announce_later
+            registry=Registry(settings.stores.models_dir), name=self.name, announce=self._announce_later
         )
         self._announcements: list[Announcement] = []
-        self._published_step = -1
+        self._published = (-1, -1)
+        self._distilled = False  # since the last snapshot
 
     async def start(self) -> None:
         """Resume from the latest snapshot, connect, read the catalogue, publish a first version."""
@@ -84,54 +87,62 @@ class Trainer:
         await self._producer.start()
         await self._items.start()
         self._describe_items()
+        await self._start_labels()
         sizes = self.settings.learning
         rhythms: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (sizes.publish_rows_seconds, self.publish_rows),
             (sizes.publish_dense_seconds, self.publish_dense),
             (sizes.snapshot_seconds, self.save),
-            (ITEMS_PUSHED_SECONDS, self._push_items),
+            (DISTILLED_SECONDS, self.distill),
         ]
+        if is_default(self.settings):  # every trainer counts the same items: one of them writes
+            rhythms.append((ITEMS_PUSHED_SECONDS, self._push_items))
+        metrics.TRAINER_INFO.labels(model=self.name, family=sizes.family).set(1)
         self._store = await asyncio.to_thread(self._open_store)
         await self.publish_dense()
-        self._tasks = [asyncio.create_task(_every(seconds, work)) for seconds, work in rhythms]
-        self._tasks.append(asyncio.create_task(self._items.follow()))
+        self._rhythms = [asyncio.create_task(every(seconds, work, self._leaving)) for seconds, work in rhythms]
+        self._readers = [asyncio.create_task(self._items.follow())]
+        if self.student.soft is not None:
+            self._readers.append(asyncio.create_task(self._labels.follow()))
 
     async def stop(self) -> None:
         """Save and publish what is there, and disconnect."""
-        for task in self._tasks:
+        self._leaving.set()
+        for task in self._readers:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._rhythms, *self._readers, return_exceptions=True)
         await self.save()
         await self.publish_rows()
         await self.publish_dense()
         await self._items.close()
+        await self._labels.close()
         await self._producer.stop()
         await asyncio.to_thread(self._store.close)
 
     async def handle(
         self,
         events: Sequence[Any],
-        seek: Callable[[int, int], Awaitable[None]],
-        highwater: Callable[[int], int | None],
+        seek: Seek,
+        highwater: Highwater,
     ) -> None:
         """Learn one micro-batch of Faust events; they are acknowledged with the next snapshot."""
-        examples: list[Example] = []
+        # Faust cancels its agents when it stops: what has been begun must still come to its end
+        await asyncio.shield(asyncio.ensure_future(self._handle(events, seek)))
+        self.positions.show_lag(highwater)
+
+    async def _handle(self, events: Sequence[Any], seek: Seek) -> None:
         async with self._lock:  # a snapshot must never hold offsets whose examples it has not learnt
-            for partition, records in _by_partition(events).items():
-                accepted = await self._accept(partition, records, seek)
-                examples += [example for record in accepted if (example := _read(record)) is not None]
-            plotted = await asyncio.to_thread(self.student.learn, examples) if examples else {}
-            for event in events:
-                if event.message.offset <= self.offsets.get(event.message.partition, -1):
-                    self._unacknowledged.append(event)
-        for partition, applied in self.offsets.items():
-            end = highwater(partition)
-            if end is not None:
-                lag = max(end - applied - 1, 0)
-                metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
+            examples = [example for _, _, example in await self.positions.accept(events, seek)]
+            plotted = await asyncio.to_thread(self._learn, examples, self._labels.take()) if examples else {}
+            self._unacknowledged += [event for event in events if self.positions.applied(event)]
         if plotted.get("learned"):
             metrics.EXAMPLES_LEARNED.inc(plotted["learned"])
-            metrics.show_learning(MODEL, plotted, self.student.network.learner.clipping_factors())
+            metrics.show_learning(self.name, plotted, self.student.network.learner.clipping_factors())
+
+    async def distill(self) -> None:
+        """Learn what has got its soft labels while no example came."""
+        async with self._lock:
+            await asyncio.to_thread(self._distill, self._labels.take())
 
     async def publish_rows(self) -> None:
         """Write the rows that changed to the weights topic."""
@@ -149,7 +160,8 @@ class Trainer:
     async def publish_dense(self) -> None:
         """Publish the dense part as a version: parity and gate first, then the registry, then the announcement."""
         async with self._lock:
-            if self.student.learned == self._published_step:
+            stands = self.student.learned, self.student.network.learner.steps
+            if stands == self._published:
                 return
             job = await asyncio.to_thread(self._copy)
         started = time.monotonic()
@@ -160,7 +172,7 @@ class Trainer:
         except GateRefused as refusal:
             metrics.PUBLISH_REJECTED.labels(gate=refusal.reason).inc()
             _log.warning("a version was refused: %s", refusal)
-        self._published_step = job["step"]
+        self._published = stands
         metrics.PUBLISH_SECONDS.observe(time.monotonic() - started)
         for announcement in self._announcements:
             content = announcements.encode(announcement)
@@ -170,26 +182,61 @@ class Trainer:
     async def save(self) -> None:
         """Write a snapshot, then acknowledge the examples that it holds."""
         async with self._lock:
-            if not self._unacknowledged:
+            if not self._unacknowledged and not self._distilled:
                 return
             started = time.monotonic()
             await asyncio.to_thread(self._save)
-            acknowledged, self._unacknowledged = self._unacknowledged, []
+            acknowledged, self._unacknowledged, self._distilled = self._unacknowledged, [], False
+            label_positions = self._labels.positions
         metrics.SNAPSHOT_SECONDS.observe(time.monotonic() - started)
         for event in acknowledged:
             event.ack()
+        await self._labels.commit(label_positions)
+
+    def _learn(self, examples: list[Example], labels: list[SoftLabel]) -> dict[str, float]:
+        if self.student.soft is not None:
+            self.student.soft.held.add(labels)
+        return self.student.learn(examples) | self._distill([])
+
+    def _distill(self, labels: list[SoftLabel]) -> dict[str, float]:
+        soft = self.student.soft
+        if soft is None:
+            return {}
+        soft.held.add(labels)
+        plotted = self.student.distill()
+        self._distilled |= bool(plotted)
+        soft.figures.show(self.name, soft.waiting.examples)
+        return plotted
+
+    async def _start_labels(self) -> None:
+        if self.student.soft is not None:
+            self.student.soft.store = LabelStore(self.settings.stores.labels_dir)
+            await self._labels.start(self._labels.positions)
 
     def _save(self) -> None:
-        offsets = {str(partition): offset for partition, offset in self.offsets.items()}
-        self._snapshots.save({"student": self.student.state_dict(), "offsets": offsets}, {"model": MODEL})
+        offsets = {str(partition): offset for partition, offset in self.positions.offsets.items()}
+        labels = {str(partition): offset for partition, offset in self._labels.positions.items()}
+        state = {"student": self.student.state_dict(), "offsets": offsets, "label_offsets": labels}
+        self._snapshots.save(state, self._describe_self())
 
     def _resume(self) -> None:
         snapshot = self._snapshots.latest()
         if snapshot is None:
             return
+        family, wanted = snapshot.meta.get("family", "session"), self.settings.learning.family
+        if family != wanted:
+            raise HeadwaterError(
+                f"The snapshots of {self.name!r} hold a student of the family {family!r}, not {wanted!r};"
+                " give --name another name, or --family the one that it has."
+            )
         self.student.load_state_dict(snapshot.state["student"])
-        self.offsets = {int(partition): offset for partition, offset in snapshot.state["offsets"].items()}
+        self.positions.offsets = {int(partition): offset for partition, offset in snapshot.state["offsets"].items()}
+        labels = snapshot.state.get("label_offsets", {})  # snapshots of earlier versions have none
+        self._labels.positions = {int(partition): offset for partition, offset in labels.items()}
         _log.info("resumed at %d learned examples", self.student.learned)
+
+    def _describe_self(self) -> dict[str, Any]:
+        return {"model": self.name, "family": self.settings.learning.family}
 
     def _copy(self) -> dict[str, Any]:
         """Everything of a version, apart from the student, so that learning goes on meanwhile."""
@@ -205,24 +252,10 @@ class Trainer:
             "item_ids": student.item_ids(),
             "meta": student.meta(),
             "metrics": quality,
-            "offsets": {str(partition): offset for partition, offset in self.offsets.items()},
+            "offsets": {str(partition): offset for partition, offset in self.positions.offsets.items()},
             "step": student.learned,
             "checks": student.recent(),
         }
-
-    async def _accept(
-        self, partition: int, records: list[Record], seek: Callable[[int, int], Awaitable[None]]
-    ) -> list[Record]:
-        applied = self.offsets.get(partition, -1)
-        accepted, again_from = self._guards[partition].check(applied, records)
-        if again_from is not None:
-            _log.warning(
-                "examples partition %d skipped to %d: reading again from %d", partition, records[0].offset, again_from
-            )
-            await seek(partition, again_from)
-        if accepted:
-            self.offsets[partition] = accepted[-1].offset
-        return accepted
 
     def _describe_items(self) -> None:
         for item_id, info in self._items.items.items():
@@ -247,11 +280,10 @@ class Trainer:
         await self._producer.send_and_wait(message.topic, message.value, key=message.key)
 
 
-class TrainerApp(faust.App):  # type: ignore[misc]
+class TrainerApp(ExamplesApp):
     """The Faust app of ``headwater train``."""
 
     trainer: Trainer
-    settings_of_headwater: Settings
 
     async def on_first_start(self) -> None:
         """Resume and connect before the first example is read."""
@@ -266,40 +298,12 @@ class TrainerApp(faust.App):  # type: ignore[misc]
             await self.trainer.stop()
         await super().on_stop()
 
-    def _new_transport(self) -> Any:
-        return transport_of(self, self.settings_of_headwater.kafka.fetch_max_wait_ms)
-
-    async def seek(self, partition: int, offset: int) -> None:
-        """Read a partition of the examples again from an offset."""
-        await self.consumer.seek(TP(topics.EXAMPLES.name, partition), offset)
-
-    def end(self, partition: int) -> int | None:
-        """Offset behind the last example of a partition, where the consumer knows it."""
-        end: int | None = self.consumer.highwater(TP(topics.EXAMPLES.name, partition))
-        return end
-
 
 def create_app(settings: Settings) -> TrainerApp:
     """Build the Faust app; see :func:`streamer.workers.create_app` for why it acknowledges by hand."""
-    settings.stores.state_dir.mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder of its own
-    app = TrainerApp(
-        GROUP,
-        broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
-        key_serializer="raw",
-        value_serializer="raw",
-        datadir=str(settings.stores.state_dir / "faust-trainer"),
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=4 * 1_048_576,
-        broker_session_timeout=SESSION_TIMEOUT_SECONDS,
-        broker_heartbeat_interval=SESSION_TIMEOUT_SECONDS / 4,
-        broker_commit_interval=1.0,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=4_096,
-        worker_redirect_stdouts=False,
-    )
+    check_family(settings.learning.family)
+    name = settings.learning.name
+    app = TrainerApp(named(GROUP, name), **example_stream.options(settings, named("trainer", name)))
     app.settings_of_headwater = settings
     examples = app.topic(topics.EXAMPLES.name, key_type=bytes, value_type=bytes)
     sizes = settings.learning
@@ -319,42 +323,3 @@ def create_app(settings: Settings) -> TrainerApp:
 def run(settings: Settings, log_level: str = "WARNING") -> None:
     """Run the trainer in the foreground until SIGTERM or SIGINT; ends the process."""
     run_app(create_app, settings, log_level)
-
-
-def _by_partition(events: Sequence[Any]) -> dict[int, list[Record]]:
-    grouped: defaultdict[int, list[Record]] = defaultdict(list)
-    for event in events:
-        message = event.message
-        grouped[message.partition].append(
-            Record(message.offset, round(message.timestamp * 1_000), message.key, message.value)
-        )
-    return grouped
-
-
-def _read(record: Record) -> Example | None:
-    """Decode an example, or None where it cannot be learnt; the worker alone writes this topic, so that is only logged.
-
-    A worker of another version may have other features or a slate without its outcomes: one such example must not stop
-    the trainer.
-    """
-    try:
-        example = decode(record.value or b"")
-    except msgspec.MsgspecError as error:
-        _log.error("an example at offset %d cannot be read: %s", record.offset, error)
-        return None
-    if len(example.features) != len(NAMES):
-        _log.error("%s has %d features, not %d: left out", example.example_id, len(example.features), len(NAMES))
-        return None
-    if example.slate and len(example.outcomes or ()) != len(example.slate):
-        _log.error("%s has a slate without an outcome for each item: left out", example.example_id)
-        return None
-    return example
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except Exception:  # the next round tries again; the stream goes on
-            _log.exception("%s failed", getattr(work, "__name__", "a rhythm"))

@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOT = {"topics", "replayer"}  # they end; nothing to keep alive
-OURS = {"topics", "worker", "trainer", "foundation", "server", "replayer"}
+OURS = {"topics", "worker", "trainer", "trainer-caser", "teacher", "labels", "foundation", "server", "replayer"}
+PROFILES = {"replayer": ["demo"], "trainer-caser": ["ab"]}
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 
 
 def test_all_parts_are_there() -> None:
     assert set(SERVICES) == {"kafka", "redis", "prometheus", "grafana"} | OURS
-    assert SERVICES["replayer"]["profiles"] == ["demo"]
-    assert not any("profiles" in service for name, service in SERVICES.items() if name != "replayer")
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == PROFILES
 
 
 @each_service
@@ -59,7 +59,8 @@ def test_ports_are_bound_to_loopback(service: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["kafka", "redis", "worker", "trainer", "foundation", "server", "prometheus", "grafana"]
+    "name",
+    ["kafka", "redis", "worker", "trainer", "trainer-caser", "labels", "foundation", "server", "prometheus", "grafana"],
 )
 def test_state_lies_in_a_named_volume(name: str) -> None:
     named = {mount.split(":")[0] for mount in SERVICES[name]["volumes"]} & set(COMPOSE["volumes"])
@@ -82,17 +83,18 @@ def test_command_exists(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_environment_names_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What compose sets is what the processes read: a misspelt variable would be ignored in silence."""
-    environment = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
+    given = SERVICES[name]["environment"]
+    environment = {key: str(value) for key, value in given.items() if value is not None}  # None: as the shell has it
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     settings = Settings()
-    for key in environment:
+    for key in given:
         path = key.removeprefix("HEADWATER_").lower().split("__")
         found: Any = settings
         for part in path:
             assert part in type(found).model_fields, key
             found = getattr(found, part)
-        assert str(found) == environment[key]
+        assert key not in environment or str(found) == environment[key]
 
 
 def test_prometheus_scrapes_every_process_where_it_listens() -> None:
@@ -109,6 +111,9 @@ def test_prometheus_scrapes_every_process_where_it_listens() -> None:
     assert ports == {
         "worker": metrics_port,
         "trainer": metrics_port,
+        "trainer-caser": metrics_port,
+        "teacher": metrics_port,
+        "labels": metrics_port,
         "foundation": metrics_port,
         "server": server_port,
         "localhost": 9090,
@@ -136,6 +141,6 @@ def test_docker_compose_reads_it() -> None:
         pytest.skip("no docker command here")
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker has no compose plugin here")
-    command = ["docker", "compose", "--profile", "demo", "config", "--quiet"]
+    command = ["docker", "compose", "--profile", "demo", "--profile", "ab", "config", "--quiet"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr

@@ -61,6 +61,9 @@ async def post_events(request: Request) -> Response:
     parts = split(await bodies.read(request, services.limits.body_bytes))
     outcomes = await asyncio.gather(*(services.door.accept(part) for part in parts))
     event_ids = [event_id for event_id, reason, _ in outcomes if reason is None]
+    for part, (_, reason, _) in zip(parts, outcomes, strict=True):
+        if reason is None:
+            request.app.state.outcomes.observe(part)
     errors = [
         {"index": index, "reason": reason, "message": message}
         for index, (_, reason, message) in enumerate(outcomes)

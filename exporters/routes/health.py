@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from exporters import metrics
 from exporters.bodies import json
 from exporters.problem import Problem
 from exporters.services import services_of
@@ -32,5 +31,5 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics")
 async def get_metrics(request: Request) -> Response:
     """Prometheus metrics of this process."""
-    metrics.MODEL_AGE_SECONDS.set(services_of(request).model_age_seconds)
+    services_of(request).students.show()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from exporters import bodies
 from exporters.asks import RollbackAsk, schema
+from exporters.problem import Problem
 from exporters.services import services_of
+from exporters.students import ServedStudent, Students
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models")
 async def get_models(request: Request) -> Response:
-    """List the published versions, newest first, and say which one serves here."""
+    """List the published versions of every student, newest first, and say which ones serve here, and whom."""
     services = services_of(request)
     versions = await asyncio.to_thread(services.list_models)
-    return bodies.json({"serving": services.model_version, "versions": versions})
+    students = {student.name: _described(services.students, student) for student in services.students}
+    return bodies.json({"serving": services.model_version, "students": students, "versions": versions})
+
+
+def _described(students: Students, student: ServedStudent) -> dict[str, Any]:
+    host = student.host
+    return {
+        "share": students.share(student.name),
+        "serving": host.version or None,
+        "pinned": host.pinned,
+        "age_seconds": round(host.age_seconds, 1),
+        "items": len(student.tables.live_rows()),
+    }
 
 
 @router.post("/models/rollback", openapi_extra={"requestBody": schema(RollbackAsk)})
@@ -26,5 +41,9 @@ async def post_rollback(request: Request) -> Response:
     """Serve an earlier version again, on every server."""
     services = services_of(request)
     ask = await bodies.decode(request, RollbackAsk, services.limits.body_bytes)
-    version = await services.rollback(ask.version)
-    return bodies.json({"rolled_back_to": version})
+    name = ask.name or services.students.first.name
+    if name not in services.students:
+        known = ", ".join(services.students.names())
+        raise Problem(404, "unknown_student", f"There is no student {name!r}; this server serves {known}.")
+    version = await services.rollback(name, ask.version)
+    return bodies.json({"name": name, "rolled_back_to": version})

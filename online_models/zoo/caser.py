@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from online_models.encoders.window_convolutions import WindowConvolutions
 from online_models.learner import Graph, TorchLearner, seeded
 from online_models.sequences import SequenceLoss, SequenceRanker, Sequences, sampled_softmax
 
@@ -96,14 +96,18 @@ class Caser(SequenceRanker):
         """Vectors that score and vectors that are read, by row of the catalogue."""
         return [self.items.weight, self.inputs.weight]
 
-    def sequence_loss(
-        self, sequences: Sequences, negatives: Tensor, log_q: Tensor, loss: SequenceLoss = sampled_softmax
+    def loss_of_states(
+        self,
+        states: Tensor,
+        sequences: Sequences,
+        negatives: Tensor,
+        log_q: Tensor,
+        loss: SequenceLoss = sampled_softmax,
     ) -> Tensor:
         """Loss of the next ``targets`` items from every position that has read at least one event; scalar."""
-        known = sequences.without_newest()
-        states, length = self.encode(known), sequences.items.shape[1]  # [B, T - 1, 2 D + 1]
+        read, length = sequences.mask[:, :-1], sequences.items.shape[1]  # [B, T - 1]
         ahead = range(1, min(self.config.targets, length - 1) + 1)
-        weights = [sequences.target_weights[:, step:] * known.mask[:, : length - step] for step in ahead]
+        weights = [sequences.target_weights[:, step:] * read[:, : length - step] for step in ahead]
         return self.loss_at(
             torch.cat([states[:, : length - step] for step in ahead], 1),  # [B, S, 2 D + 1]
             torch.cat([sequences.items[:, step:] for step in ahead], 1),  # [B, S]
@@ -136,40 +140,31 @@ class Caser(SequenceRanker):
         }
 
 
-class _Core(nn.Module):
+class _Core(WindowConvolutions):
     """Everything but the tables."""
 
     def __init__(self, config: Caser.Config) -> None:
-        super().__init__()
-        d, self.window = config.dimension, config.window
-        heights = range(1, config.window + 1)
-        self.horizontal = nn.ModuleList(nn.Conv1d(d, config.horizontal_filters, height) for height in heights)
-        self.vertical = nn.Conv2d(1, config.vertical_filters, (config.window, 1))
-        self.dropout = nn.Dropout(config.dropout)
-        self.mix = nn.Linear(config.horizontal_filters * config.window + config.vertical_filters * d, d)
+        super().__init__(
+            config.dimension,
+            window=config.window,
+            horizontal_filters=config.horizontal_filters,
+            vertical_filters=config.vertical_filters,
+            dropout=config.dropout,
+        )
 
     def forward(self, vectors: Tensor, user: Tensor) -> Tensor:
         """States of all positions; ``vectors`` [B, T, D], ``user`` [B, D] -> [B, T, 2 D + 1]."""
-        return self._states(F.pad(vectors, (0, 0, self.window - 1, 0)), user)
+        mixed = self.slide(vectors)  # [B, T, D]
+        return _with_taste(mixed, user[:, None].expand(-1, mixed.shape[1], -1))
 
     def newest(self, vectors: Tensor, user: Tensor) -> Tensor:
-        """State of one window of at most L items, ``vectors`` [B, ≤ L, D] -> [B, 2 D + 1]."""
-        return self._states(F.pad(vectors, (0, 0, self.window - vectors.shape[1], 0)), user)[:, 0]
+        """State after the last of ``vectors`` [B, T, D] -> [B, 2 D + 1]."""
+        return _with_taste(self.last(vectors), user)
 
-    def _states(self, image: Tensor, user: Tensor) -> Tensor:
-        """One state for each window of the image [B, T + L - 1, D] -> [B, T, 2 D + 1]."""
-        seen = [self._strongest(conv, image) for conv in self.horizontal]  # each [B, T, n_h]
-        seen.append(self.vertical(image[:, None]).transpose(1, 2).flatten(2))  # [B, T, n_v D]
-        mixed = F.relu(self.mix(self.dropout(torch.cat(seen, 2))))  # [B, T, D]
-        own = user[:, None].expand(-1, mixed.shape[1], -1)  # [B, T, D]
-        return torch.cat([mixed, own, torch.ones_like(mixed[..., :1])], 2)
 
-    def _strongest(self, conv: nn.Module, image: Tensor) -> Tensor:
-        """Filter once over the image, then take the maximum within each window of L. [B, T, n_h]."""
-        assert isinstance(conv, nn.Conv1d)
-        places = self.window - conv.kernel_size[0] + 1  # of the filter within a window
-        answers = F.relu(conv(image.transpose(1, 2)))  # [B, n_h, T + places - 1]
-        return F.max_pool1d(answers, places, stride=1).transpose(1, 2)
+def _with_taste(mixed: Tensor, user: Tensor) -> Tensor:
+    """``[z; u; 1]``. [..., 2 D + 1]."""
+    return torch.cat([mixed, user, torch.ones_like(mixed[..., :1])], -1)
 
 
 class _Encode(nn.Module):

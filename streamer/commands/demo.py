@@ -26,9 +26,16 @@ def command(
     broker: str | None = typer.Option(
         None, help="host:port of a Kafka broker; an embedded one is started when absent."
     ),
+    twin: bool | None = typer.Option(
+        None,
+        help="Train a student without soft labels beside, to measure what they are worth; with --once unless told"
+        " otherwise.",
+    ),
     seed: int = typer.Option(7, help="Of the sample of asks."),
 ) -> None:
-    """Run broker, worker, trainer and server, play a data set's users, and show the live page.
+    """Run all processes, play a data set's users, and show the live page.
+
+    They are an embedded broker, worker, trainer, teacher, label store, foundation model and server.
 
     Before a share of the events the server is asked for a list, and the list is judged by what the user then does. The
     figures at the end compare it with baselines on the same events.
@@ -50,6 +57,7 @@ def command(
         port=port,
         state=state,
         broker=broker,
+        twin=once if twin is None else twin,
         seed=seed,
     )
     try:

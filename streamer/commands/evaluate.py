@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from streamer.evaluation.data import Dataset
     from streamer.evaluation.runs import Bar, Options
 
 
@@ -54,6 +55,12 @@ def command(
         None, "--repeats/--no-repeats", help="Keep items in the lists that the user has taken; sessions do."
     ),
     minutes: float | None = typer.Option(None, min=0.01, help="Stop after so long; what was tested by then counts."),
+    teachers: str | None = typer.Option(
+        None,
+        help="Compare teachers of such widths by what a student gains from each, for instance 1x,2x,4x,8x; "
+        "walks the stream (prequential) with --model sasrec or caser.",
+    ),
+    distill: str = typer.Option("auxiliary", help="--teachers: direct, auxiliary, ranking, or another method."),
     threads: int | None = typer.Option(None, min=1, help="Threads of torch."),
     columns: list[str] = typer.Option([], "--map", help="FIELD=COLUMN of a table, for instance user_id=uid."),
     constants: list[str] = typer.Option([], "--set", help="FIELD=VALUE for every row, for instance action=view."),
@@ -88,6 +95,9 @@ def command(
     console.print(data.description + (" (simulated)" if data.simulated else ""), markup=False, soft_wrap=True)
     log = data.log
     console.print(f"{len(log):,} events, {log.user_count:,} users, {log.rows - 2:,} items, digest {log.digest()}")
+    if teachers is not None:
+        write_json(json_path, _teachers(data, options, teachers, models, distill, console))
+        return
     report = evaluate(data, options, _bar)
     show(report, console)
     write_json(json_path, report)
@@ -113,6 +123,23 @@ def show(report: dict[str, Any], console: Console) -> None:
     for line in report["cut_short"]:
         console.print(f"[yellow]time was up[/yellow]: {line}")
     console.print(f"{report['minutes']:.1f} minutes")
+
+
+def _teachers(
+    data: Dataset, options: Options, widths: str, models: str | None, distill: str, console: Console
+) -> dict[str, Any]:
+    """Compare teachers, and print what they cost and give."""
+    from streamer.evaluation.table import teachers_table
+    from streamer.evaluation.teachers import Teachers, compare_teachers, widths_of
+
+    chosen = Teachers(widths=widths_of(widths), family=models or "sasrec", method=distill)
+    report = compare_teachers(data, options, chosen, _bar)
+    if report["models"]:
+        console.print(teachers_table(report))
+    for line in report["cut_short"]:
+        console.print(f"[yellow]time was up[/yellow]: {line}")
+    console.print(f"{report['minutes']:.1f} minutes")
+    return report
 
 
 @contextmanager

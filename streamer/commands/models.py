@@ -18,16 +18,18 @@ from streamer.settings import Settings
 
 
 def command(
-    name: str | None = typer.Argument(None, help="Only this model."),
+    model: str | None = typer.Argument(None, help="Only this model."),
+    name: str | None = typer.Option(None, "--name", help="The same, as `train` and `export` take it."),
     directory: Path | None = typer.Option(None, "--dir", help="The registry; stores.state_dir/models when absent."),
     check: bool = typer.Option(False, "--check", help="Check every file's checksum; exit 1 where one is damaged."),
     json_path: Path | None = typer.Option(None, "--json", help="Write the list as JSON here too."),
 ) -> None:
     """List the published versions, newest first."""
     registry = Registry(directory or Settings().stores.models_dir)
+    chosen = model or name
     try:
         listed = [
-            entry for model in ([name] if name else registry.names()) for entry in entries(registry, model, check)
+            entry for one in ([chosen] if chosen else registry.names()) for entry in entries(registry, one, check)
         ]
     except ExporterError as error:
         raise HeadwaterError(str(error)) from error

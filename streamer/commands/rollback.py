@@ -8,6 +8,7 @@ import typer
 
 from exporters import announcements
 from exporters.announcements import Announcement
+from exporters.deltas import DEFAULT_MODEL
 from exporters.errors import ExporterError
 from exporters.publish import announcement_of
 from exporters.registry import Registry
@@ -17,7 +18,8 @@ from streamer.settings import Settings
 
 
 def command(
-    name: str = typer.Argument("student", help="The model."),
+    model: str | None = typer.Argument(None, help="The model; student when absent."),
+    name: str | None = typer.Option(None, "--name", help="The same, as `train` and `export` take it."),
     to: str | None = typer.Option(None, "--to", help="The version; the one before the present one when absent."),
     release: bool = typer.Option(False, "--release", help="Lift the pin instead, and serve the newest version again."),
     reason: str = typer.Option("", "--reason", help="Why; kept beside the pin and announced."),
@@ -28,7 +30,7 @@ def command(
     """Pin an earlier version: servers switch to it and ignore newer ones until `--release`."""
     if release and to is not None:
         raise HeadwaterError("--release goes to the newest version; give either --release or --to")
-    settings = Settings()
+    settings, name = Settings(), model or name or DEFAULT_MODEL
     told = change(Registry(directory or settings.stores.models_dir), name, to=to, release=release, reason=reason)
     if json_path is not None:
         json_path.write_bytes(announcements.encode(told))

@@ -102,6 +102,41 @@ def terminal_table(report: dict[str, Any], columns: list[Column], title: str) ->
     return table
 
 
+def teachers_table(report: dict[str, Any]) -> Table:
+    """One row a teacher: its costs, its own accuracy, the student's, and what the student gained."""
+    table = Table(title=f"teachers on {report['dataset']}, {report['method']} distillation", title_justify="left")
+    table.add_column("", no_wrap=True)
+    titles = ("parameters", "label s/1,000", "learn s/1,000", "bytes a label", "its NDCG@10", "HR@10", "NDCG@10")
+    for title in (*titles, "gain HR@10", "gain NDCG@10"):
+        table.add_column(title, justify="right")
+    for name, values in report["models"].items():
+        table.add_row(
+            name, *_teacher_cells(values), *(cell(values, column) for column in ACCURACY[:2]), *_gains(values)
+        )
+    return table
+
+
+def _teacher_cells(values: dict[str, Any]) -> list[str]:
+    if "teacher" not in values:
+        return [""] * 5
+    cost = values["teacher"]
+    seconds = [f"{cost[name]:.2f}" for name in ("label_seconds_per_1000", "learn_seconds_per_1000")]
+    return [
+        f"{cost['parameters']:,.0f}",
+        *seconds,
+        f"{cost['label_bytes']:.0f}",
+        _short(cost["ndcg@10"]) if "ndcg@10" in cost else "",
+    ]
+
+
+def _gains(values: dict[str, Any]) -> list[str]:
+    if "gain" not in values:
+        return ["", ""]
+    gain, spread = values["gain"], [values["gain"][f"{name}_sd"] for name in ("hr@10", "ndcg@10")]
+    found = [f"{gain[name]:+.4f}" for name in ("hr@10", "ndcg@10")]
+    return [text + (f" ± {_short(sd)}" if sd is not None else "") for text, sd in zip(found, spread, strict=True)]
+
+
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error"})
 NO_BEST = frozenset({"popularity@10", "stability", "events_per_second"})  # to be looked at, not to be won
 

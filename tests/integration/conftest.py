@@ -18,9 +18,11 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
 from streamer import topics
+from streamer.model_names import GROUP as TRAINER_GROUP
+from streamer.model_names import named
 from streamer.settings import Settings
 from streamer.state import state_path
-from streamer.trainer import GROUP as TRAINER_GROUP
+from streamer.teacher_app import GROUP as TEACHER_GROUP
 from streamer.workers import GROUP
 
 
@@ -33,7 +35,7 @@ def fresh_topics(settings: Settings) -> Settings:
         if names:
             admin.delete_topics(names)
             wait_until(lambda: not set(names) & set(admin.list_topics()), "the topics are deleted", 30)
-        for group in (GROUP, TRAINER_GROUP):
+        for group in (GROUP, TEACHER_GROUP, TRAINER_GROUP, named(TRAINER_GROUP, "caser")):
             try:
                 admin.delete_groups([group])
             except KafkaError:

@@ -85,6 +85,21 @@ def test_the_lists_were_judged_on_a_tenth_of_the_events(demo: tuple[dict[str, An
     assert prequential["hr@10"] > 0, "not one list of ten held what came next"
 
 
+def test_every_example_has_one_soft_label_and_the_student_learns_it(demo: tuple[dict[str, Any], str]) -> None:
+    report, said = demo
+    soft = report["soft_labels"]
+    assert soft["written"] == report["events_learned"], "the trainer and the teacher read the same examples"
+    assert soft["coverage"] >= 0.95 and soft["age_p95_s"] > 0
+    assert soft["student_hr@10"] is not None and soft["hard_only_hr@10"] is not None, "the twin runs with --once"
+    assert "its twin without soft labels" in " ".join(said.split())
+
+
+def test_the_foundation_model_waits_for_more_events(demo: tuple[dict[str, Any], str]) -> None:
+    found = demo[0]["foundation"]
+    assert found["versions"] == found["users"] == found["items"] == 0, "so few events are no history"
+    assert found["recall@10"] is None
+
+
 def test_it_says_that_it_is_simulated(demo: tuple[dict[str, Any], str]) -> None:
     report, said = demo
     assert report["source"] == {"name": report["source"]["name"], "simulated": True, "events": EVENTS}

@@ -166,7 +166,7 @@ async def test_models_are_followed_and_rolled_back(small, tiny_graphs):
         listed = (await client.get("/models")).json()
         assert [version["version"] for version in listed["versions"]] == [second, first]
         back = await client.post("/models/rollback", json={})
-        assert back.json() == {"rolled_back_to": first}
+        assert back.json() == {"name": "student", "rolled_back_to": first}
         served = await _until(client, lambda response: response.json()["model_version"] == first, "/stats")
         assert served.json()["model_version"] == first
         nowhere = await client.post("/models/rollback", json={"version": "000009-00000000"})

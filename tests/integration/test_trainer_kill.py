@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from kafka import KafkaProducer
 
+from exporters.deltas import DEFAULT_MODEL as MODEL
 from exporters.registry import Registry
 from feature_store.vectors import NAMES
 from streamer import examples, topics
@@ -25,7 +26,6 @@ from streamer.processes import Child
 from streamer.scrape import Scrape
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
-from streamer.trainer import MODEL
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -209,7 +209,7 @@ def test_three_kills_in_fifty_thousand_examples(
     state = trainer.snapshot()
     assert state is not None
     check_counters(state, ledger, twice)
-    check_counts(state["student"], ledger)
+    check_counts(state["student"]["memory"], ledger)
     steps = [version.step for version in published(settings)]
     assert steps[-1] == EXAMPLES and set(steps) > {EXAMPLES}
     print(f"\nresumed from {resumed_from}; {twice} examples were on the topic twice")
@@ -226,13 +226,13 @@ def _all_read(trainer: TrainerProcess, read_topic: Callable[[str], list[Any]]) -
 def check_counters(state: dict[str, Any], ledger: Ledger, twice: int) -> None:
     student = state["student"]
     assert student["learned"] == ledger.learned == EXAMPLES
-    assert {int(n): Position(*parts) for n, parts in student["positions"].items()} == ledger.last
-    assert student["duplicates"] == twice
+    assert {int(n): Position(*parts) for n, parts in student["memory"]["positions"].items()} == ledger.last
+    assert student["memory"]["duplicates"] == twice
 
 
-def check_counts(student: dict[str, Any], ledger: Ledger) -> None:
+def check_counts(memory: dict[str, Any], ledger: Ledger) -> None:
     """Counts of every counting learner, by item: what an uninterrupted run counts, to the last one."""
-    catalog, counting = student["catalog"], student["counting"]
+    catalog, counting = memory["catalog"], memory["counting"]
     ids = dict(zip(np.asarray(catalog["rows"]).tolist(), catalog["ids"], strict=True))
     for name in ("item_knn", "cooccurrence"):
         assert _by_item(ids, counting[name]["item_counts"]) == ledger.taken, name
@@ -287,7 +287,7 @@ def test_a_restart_goes_on_with_the_weights_it_had(
     registry = Registry(settings.stores.models_dir)
     old, new = (registry.tables(MODEL, version.version) for version in (before, after))
     assert new.item_ids == old.item_ids
-    weights = np.asarray(state["student"]["learner"]["ranker"]["items.weight"])
+    weights = np.asarray(state["student"]["network"]["ranker"]["items.weight"])
     assert np.array_equal(new.arrays["item_vectors"], weights[: len(new.item_ids)])
     for name in ("item_knn", "cooccurrence", "transitions", "popularity"):
         assert new.arrays[f"{name}.items"].any(), f"{name} is empty: who loads this version finds no candidates"

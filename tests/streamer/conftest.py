@@ -14,6 +14,7 @@ from feature_store.vectors import NAMES
 from streamer.effects import Record
 from streamer.examples import Example, History, Position
 from streamer.settings import Learning, Sessions, Settings, Stores
+from streamer.soft_labels import SoftLabel
 from streamer.state import PartitionState, state_path
 
 Value = dict[str, Any] | bytes | None
@@ -115,3 +116,25 @@ def small_settings(tmp_path: Path) -> Settings:
     """Settings of a learner small enough for tests."""
     sizes = Learning(catalog_rows=32, dimension=8, candidates=10, neighbours=10, batch_examples=16)
     return Settings(stores=Stores(state_dir=tmp_path), learning=sizes, sessions=Sessions(history_limit=6))
+
+
+@pytest.fixture
+def soft_label() -> Callable[..., SoftLabel]:
+    """Make soft labels: ``soft_label(example, {"a": 2.0}, **fields)``, a second after the example was published."""
+
+    def make(example: Example, logits: dict[str, float], **fields: Any) -> SoftLabel:
+        known: dict[str, Any] = {
+            "example_id": example.example_id,
+            "version": "teacher-1",
+            "event_time_ms": example.event_time_ms,
+            "labelled_ms": example.published_time_ms + 1_000,
+            "partition": example.source.partition,
+            "offset": example.source.offset,
+            "item_ids": list(logits),
+            "logits": list(logits.values()),
+            "remainder": 0.5,
+            "scored": 40,
+        }
+        return SoftLabel(**(known | fields))
+
+    return make

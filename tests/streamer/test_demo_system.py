@@ -26,6 +26,15 @@ class Page:
         held = 32 if self.looks > self.partitions_after else 0
         return web.Response(text=f"# TYPE headwater_assigned_partitions gauge\nheadwater_assigned_partitions {held}\n")
 
+    async def foundation(self, _: web.Request) -> web.Response:
+        return web.Response(
+            text="# TYPE headwater_foundation_users gauge\nheadwater_foundation_users 7\n"
+            "# TYPE headwater_published_models_total counter\n"
+            'headwater_published_models_total{kind="foundation"} 2\nheadwater_published_models_total{kind="dense"} 9\n'
+            "# TYPE headwater_foundation_recall_ratio gauge\n"
+            'headwater_foundation_recall_ratio{scorer="model"} 0.25\n'
+        )
+
     async def ready(self, _: web.Request) -> web.Response:
         return web.Response(text="ready")
 
@@ -80,3 +89,22 @@ async def test_a_worker_that_does_not_answer_yet_is_asked_again(probe: Probe, mo
             await probe.until_ready()
     finally:
         await runner.cleanup()
+
+
+async def test_what_the_foundation_model_has_done_is_read_from_its_metrics(probe: Probe) -> None:
+    app = web.Application()
+    app.add_routes([web.get("/metrics", Page(0).foundation)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", probe.system.ports["foundation"]).start()
+    try:
+        found = await probe.foundation()
+    finally:
+        await runner.cleanup()
+    assert found["versions"] == 2 and found["users"] == 7
+    assert found["recall@10"] == 0.25 and found["popular_recall@10"] is None
+
+
+async def test_a_foundation_process_that_is_still_starting_has_done_nothing(probe: Probe) -> None:
+    found = await probe.foundation()
+    assert found["versions"] == 0 and found["recall@10"] is None

@@ -51,10 +51,15 @@ def test_gauges_and_histograms_carry_their_unit(metric: Gauge | Histogram) -> No
         "_examples",
         "_ratio",
         "_logits",
+        "_files",
+        "_users",
+        "_items",
+        "_info",
         "_loss",
         "_norm",
         "_steps",
         "_spikes",
+        "_number",
     )
     assert name.endswith(units), name
 

@@ -65,10 +65,25 @@ def test_what_is_out_of_range_is_named_with_what_was_given(
 def test_everything_durable_lies_under_the_state_folder() -> None:
     stores = Settings().stores.model_copy(update={"state_dir": Path("/var/headwater")})
     folders = [getattr(stores, name) for name in dir(type(stores)) if name.endswith("_dir") and name != "state_dir"]
-    assert len(folders) == 5 and len(set(folders)) == 5
+    assert len(folders) == 6 and len(set(folders)) == 6
     assert all(folder.parent == Path("/var/headwater") for folder in folders)
 
 
 def test_the_data_folder_is_a_path(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADWATER_DATA", "/data/sets")
     assert Settings().data == Path("/data/sets")
+
+
+def test_shares_of_students_are_read_and_checked(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().serving.students == {"student": 1.0}
+    monkeypatch.setenv("HEADWATER_SERVING__STUDENTS", '{"student": 0.9, "caser": 0.1}')
+    assert Settings().serving.students == {"student": 0.9, "caser": 0.1}
+    monkeypatch.setenv("HEADWATER_SERVING__STUDENTS", '{"student": 0.9, "caser": 0.2}')
+    with pytest.raises(ValidationError, match="student = 0.9, caser = 0.2; they sum to 1.1, but must sum to 1"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["foundation", "teacher", "a/b", "", "with space"])
+def test_a_student_cannot_have_any_name(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Learning(name=name)

@@ -13,6 +13,7 @@ from exporters import deltas
 from feature_store.user_state import ItemInfo
 from online_models import state_tree
 from streamer import examples, metrics, topics, trainer
+from streamer.errors import HeadwaterError
 from streamer.examples import Example
 from streamer.settings import Settings
 from streamer.trainer import Trainer, create_app
@@ -85,7 +86,7 @@ async def test_after_a_crash_what_comes_again_is_learnt_once(start, broker: Brok
     await first.save()
     await first.handle(broker.events(walk(8, 8), 8), broker.seek, broker.highwater)  # lost: no snapshot holds it
     second = start()
-    assert second.student.learned == 8 and second.offsets == {0: 7}
+    assert second.student.learned == 8 and second.positions.offsets == {0: 7}
     await second.handle(broker.events(walk(16)), broker.seek, broker.highwater)  # from the beginning, as a broker may
     await straight.handle(broker.events(walk(8)), broker.seek, broker.highwater)
     await straight.handle(broker.events(walk(8, 8), 8), broker.seek, broker.highwater)
@@ -101,18 +102,18 @@ async def test_a_gap_is_read_again_and_nothing_behind_it_is_learnt(start, broker
     one, made = start(), walk(8)
     await one.handle(broker.events(made[:3]), broker.seek, broker.highwater)
     await one.handle(broker.events(made[5:], first=5), broker.seek, broker.highwater)
-    assert broker.seeks == [(0, 3)] and one.student.learned == 3 and one.offsets == {0: 2}
+    assert broker.seeks == [(0, 3)] and one.student.learned == 3 and one.positions.offsets == {0: 2}
     await one.save()
     assert broker.acknowledged == [0, 1, 2]
     await one.handle(broker.events(made[3:], first=3), broker.seek, broker.highwater)
-    assert one.student.learned == 8 and one.offsets == {0: 7}
+    assert one.student.learned == 8 and one.positions.offsets == {0: 7}
 
 
 async def test_examples_of_another_version_are_left_out_and_said(start, broker: Broker, example, caplog) -> None:
     one = start()
     odd = [example(0, features=[1.0]), example(1, slate=["a", "b"], outcomes=[1]), example(2)]
     await one.handle(broker.events(odd), broker.seek, broker.highwater)
-    assert one.student.learned == 1 and one.offsets == {0: 2}
+    assert one.student.learned == 1 and one.positions.offsets == {0: 2}
     assert "has 1 features" in caplog.text and "slate without an outcome" in caplog.text
 
 
@@ -120,7 +121,7 @@ async def test_what_cannot_be_read_is_passed_by_and_said(start, broker: Broker, 
     one, made = start(), walk(3)
     events = [broker.event(0, made[0]), broker.event(1, b"{broken"), broker.event(2, made[1])]
     await one.handle(events, broker.seek, broker.highwater)
-    assert one.student.learned == 2 and one.offsets == {0: 2}
+    assert one.student.learned == 2 and one.positions.offsets == {0: 2}
     assert "an example at offset 1 cannot be read" in caplog.text
     await one.save()
     assert broker.acknowledged == [0, 1, 2], "or it would be read again for ever"
@@ -131,7 +132,7 @@ async def test_partitions_are_counted_apart(start, broker: Broker, example) -> N
     mixed = [broker.event(4, example(4, partition=2), 2), broker.event(0, example(0), 0)]
     mixed.append(broker.event(5, example(5, partition=2), 2))
     await one.handle(mixed, broker.seek, broker.highwater)
-    assert one.offsets == {2: 5, 0: 0} and one.student.learned == 3 and broker.seeks == []
+    assert one.positions.offsets == {2: 5, 0: 0} and one.student.learned == 3 and broker.seeks == []
 
 
 async def test_lag_is_what_lies_behind_the_last_one_applied(start, broker: Broker, walk) -> None:
@@ -216,7 +217,7 @@ async def test_a_rhythm_outlives_its_errors(caplog: pytest.LogCaptureFixture) ->
             raise ValueError("the disk is full")
         done.set()
 
-    task = asyncio.create_task(trainer._every(0.001, fails_once))
+    task = asyncio.create_task(trainer.every(0.001, fails_once, asyncio.Event()))
     await asyncio.wait_for(done.wait(), 5)
     task.cancel()
     assert "fails_once failed" in caplog.text and "the disk is full" in caplog.text
@@ -231,3 +232,83 @@ def test_the_app_starts_on_a_machine_without_a_state_folder(small_settings: Sett
 
 async def test_an_app_that_could_not_start_stops_without_another_error(small_settings: Settings) -> None:
     await create_app(small_settings).on_stop()
+
+
+def named(settings: Settings, name: str, family: str) -> Settings:
+    learning = settings.learning.model_copy(update={"name": name, "family": family})
+    return settings.model_copy(update={"learning": learning})
+
+
+async def test_each_name_has_a_group_and_folders_of_its_own(small_settings: Settings) -> None:
+    plain = create_app(small_settings)
+    caser = create_app(named(small_settings, "caser", "caser"))
+    assert (plain.conf.id, caser.conf.id) == ("headwater-trainer", "headwater-trainer-caser")
+    assert plain.conf.datadir != caser.conf.datadir
+    folders = [Trainer(one)._snapshots.directory.name for one in (small_settings, named(small_settings, "b", "caser"))]
+    assert folders == ["student", "b"]
+
+
+async def test_a_name_keeps_its_family(small_settings: Settings, broker: Broker, walk) -> None:
+    one = Trainer(named(small_settings, "b", "caser"))
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    await one.save()
+    with pytest.raises(HeadwaterError, match="of the family 'caser', not 'session'; give --name another"):
+        Trainer(named(small_settings, "b", "session"))._resume()
+    again = Trainer(named(small_settings, "b", "caser"))
+    again._resume()
+    assert again.student.learned == 8
+
+
+def test_an_unknown_family_does_not_start(small_settings: Settings) -> None:
+    with pytest.raises(HeadwaterError, match="session, caser"):
+        create_app(named(small_settings, "b", "transformer"))
+
+
+class TestSoftLabels:
+    """What the trainer does with labels; how they are learnt is tested with the student."""
+
+    @pytest.fixture
+    def taught(self, start, broker: Broker, walk, soft_label) -> Callable[..., Any]:
+        """A trainer that has learnt eight examples, of which half have their label."""
+
+        async def make() -> Trainer:
+            one = start()
+            first = walk(8)
+            one._labels._inbox.extend(soft_label(example, {"i1": 1.0, "i2": 0.5}) for example in first[:4])
+            one._labels._read = {0: 4}
+            await one.handle(broker.events(first), broker.seek, broker.highwater)
+            return one
+
+        return make
+
+    async def test_a_snapshot_holds_labels_and_how_far_they_were_read(self, taught, start) -> None:
+        one = await taught()
+        one._labels._read = {0: 9}  # read, not taken: the student does not hold it
+        await one.save()
+        again = start()
+        assert again._labels.positions == {0: 4}
+        assert len(again.student.soft.held) == 4 and len(again.student.soft.waiting) == 1
+
+    async def test_labels_that_come_between_examples_are_learnt_saved_and_published(
+        self, taught, start, broker: Broker, walk, soft_label
+    ) -> None:
+        one = await taught()
+        await one.handle(broker.events(walk(8, 8), 8), broker.seek, broker.highwater)
+        await one.save()
+        stood, saved = one.student.network.learner.steps, len(one._snapshots.paths())
+        one._labels._inbox.extend(soft_label(example, {"i1": 1.0}) for example in walk(8, 8))
+        one._labels._read = {0: 12}
+        await one.distill()
+        assert one.student.network.learner.steps == stood + 1
+        await one.save()
+        await one.save()
+        assert len(one._snapshots.paths()) == saved + 1, "once, for there is something new once"
+        assert start()._labels.positions == {0: 12}
+
+    async def test_figures_of_joins_are_shown(self, taught) -> None:
+        one = await taught()
+        one.student.soft.figures.add_joined([1_500])
+        await one.distill()
+        page = generate_latest().decode()
+        assert 'headwater_soft_label_joins_total{learner="student",result="joined"}' in page
+        assert 'headwater_soft_label_coverage_ratio{learner="student"}' in page

@@ -58,3 +58,16 @@ def test_models_are_listed() -> None:
     result = run("--list")
     assert result.exit_code == 0
     assert {"popular", "popular-7d", "popular-decayed"} <= {line.split()[0] for line in result.output.splitlines()}
+
+
+def test_teachers_are_compared_from_the_command_line(clicks: Path, tmp_path: Path) -> None:
+    columns = ["--map", "user_id=uid", "--map", "item_id=sku", "--set", "action=click"]
+    result = run(
+        *("--dataset", str(clicks), "--teachers", "1x,2x", "--distill", "direct", "--repeats"),
+        *("--json", str(tmp_path / "teachers.json"), *columns),
+    )
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "teachers.json").read_text())
+    assert list(figures["models"]) == ["student alone", "teacher 1x", "teacher 2x"]
+    assert figures["method"] == "direct" and "hr@10" in figures["models"]["teacher 2x"]["gain"]
+    assert "student alone" in result.output and "2x" in result.output

@@ -125,6 +125,24 @@ def test_export_of_nothing_says_what_is_there(registry, tmp_path):
     assert isinstance(done.exception, HeadwaterError) and "models there: student" in str(done.exception)
 
 
+def test_models_and_rollback_take_the_name_as_train_does(registry, tmp_path):
+    for arguments in (["rollback", "--name", "student", "--no-announce"], ["models", "--name", "student"]):
+        done = run(registry, *arguments)
+        assert done.exit_code == 0, (done.output, done.exception)
+    assert registry.current("student").pinned and "pinned" in done.output
+    assert isinstance(run(registry, "rollback", "--name", "nobody", "--no-announce").exception, HeadwaterError)
+
+
+def test_train_refuses_a_name_or_a_family_that_there_is_not():
+    for arguments, told in (
+        (["--family", "transformer"], "the families are session, caser"),
+        (["--name", "a/b"], "--name 'a/b'"),
+        (["--name", "foundation"], "the name of another model"),
+    ):
+        done = runner.invoke(app, ["train", *arguments])
+        assert isinstance(done.exception, HeadwaterError) and told in str(done.exception)
+
+
 @pytest.mark.integration
 def test_an_announced_rollback_reaches_a_server(registry, settings: Settings, monkeypatch):
     """The command's announcement goes through a real broker to a host, which switches."""

@@ -1,0 +1,169 @@
+"""What a ranker must offer to be trained by the trainer and served: one contract for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from online_models.batch import Batch, Candidates, Context
+from online_models.encoders.blended_core import ENCODER_INPUTS, RANK_INPUTS, BlendedCore, CoreSizes, UserEncoder
+from online_models.encoders.item_table import item_table
+from online_models.learner import Graph
+from online_models.losses import softmax_cross_entropy
+from online_models.optim.grouped import Grouped
+from online_models.optim.lazy_adam import LazyAdam
+from online_models.ranker import Ranker
+from online_models.vocabulary import QUERY_LENGTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedSizes(CoreSizes):
+    """Sizes that every family has. ``history`` is L of the served graphs."""
+
+    catalog_rows: int
+    history: int = 30
+    retrieval_weight: float = 0.5
+
+
+class ServedRanker(Ranker):
+    """A table of item vectors and a core: an encoder ("deep") beside the counting sources ("wide").
+
+    Every family takes the same inputs and answers under the same names, so one server serves them side by side. The
+    loss is the listwise softmax cross-entropy over the candidates of the whole logit, and the same of ``u·e_j`` alone
+    (logQ-corrected, so that user and item vectors also serve retrieval).
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    make_core
+        Makes the family's encoder with the blend, after the item vectors are drawn.
+    """
+
+    def __init__(self, config: ServedSizes, make_core: Callable[[], BlendedCore]) -> None:
+        super().__init__()
+        self.sizes = config
+        self.items = item_table(config.catalog_rows, config.dimension)
+        self.core = make_core()
+
+    def set_categories(self, row: int, buckets: list[int]) -> None:
+        """Learn which category buckets an item belongs to; a family without use for that ignores it."""
+
+    def has_categories(self, row: int) -> bool:
+        """Whether nothing needs to be said of an item's categories any more."""
+        return True
+
+    def set_published(self, row: int, seconds: float | None) -> None:
+        """Learn when an item came out, in seconds since 1970; a family without use for that ignores it."""
+
+    def item_tables(self) -> list[Tensor]:
+        """Vectors of the catalogue's rows."""
+        return [self.items.weight]
+
+    def optimizer(self, rate: float = 1e-3, wide_rate: float = 0.05) -> Grouped:
+        """Adam for the encoder, Adagrad for the few weights of the wide part: Adam's steps there only add noise."""
+        wide = [self.core.wide.weight, self.core.item_effect.weight]
+        chosen = {id(parameter) for parameter in wide}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
+        return Grouped(LazyAdam(rest, lr=rate), torch.optim.Adagrad(wide, lr=wide_rate))
+
+    @torch.no_grad()
+    def user_vectors(self, context: Context) -> Tensor:
+        """Encode contexts for retrieval -> [B, D]."""
+        user: Tensor = self.core.encode(**self._context_inputs(context))[0]
+        return user
+
+    def _context_inputs(self, context: Context) -> dict[str, Tensor]:
+        return {
+            "history_vectors": self.items(context.history_items),  # [B, L, D]
+            "history_actions": context.history_actions,
+            "history_ages_seconds": context.history_ages_seconds,
+            "history_mask": (context.history_items != 0).float(),
+            "features": context.features,
+            "surface": context.surface,
+            "source_vector": self.items(context.source_item),  # [B, D]
+            "query": context.query,
+        }
+
+    def inputs(self, context: Context, candidates: Candidates) -> dict[str, Tensor]:
+        """Gather the tables: the inputs of the served graph."""
+        return {
+            **self._context_inputs(context),
+            "candidate_vectors": self.items(candidates.items),  # [B, N, D]
+            "source_scores": candidates.source_scores,
+            "candidate_features": candidates.features,
+        }
+
+    def bottom(self, context: Context, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
+        """Give what other logits may share with the main one.
+
+        Returns
+        -------
+        tuple
+            User vectors [B, D], the candidates' vectors [B, N, D], and what else is read of a candidate
+            [B, N, 2 S + G]: what the sources say of it, and its features.
+        """
+        user: Tensor = self.core.encode(**self._context_inputs(context))[0]
+        more = torch.cat([self.core.heard(candidates.source_scores), candidates.features], -1)
+        return user, self.items(candidates.items), more
+
+    def forward(self, context: Context, candidates: Candidates) -> Tensor:
+        """Score candidates -> [B, N]."""
+        logits: Tensor = self.core(**self.inputs(context, candidates))[0]
+        return logits
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Listwise loss and retrieval loss; returns (scalar, logits [B, N])."""
+        total, logits, _ = self._losses(batch)
+        return total, logits
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Loss, logits [B, N], and what the encoder gave besides the user vector."""
+        inputs = self.inputs(batch.context, batch.candidates)
+        user, *more = self.core.encode(**{name: inputs[name] for name in ENCODER_INPUTS})
+        logits, deep, _ = self.core.rank(user, **{name: inputs[name] for name in RANK_INPUTS})
+        mask = batch.candidates.mask
+        total = softmax_cross_entropy(logits, batch.labels, batch.offered, weights=batch.weights)
+        retrieval = softmax_cross_entropy(deep, batch.labels, mask, log_q=batch.log_q, weights=batch.weights)
+        return total + self.sizes.retrieval_weight * retrieval, logits, more
+
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what the ``rank`` graph answers."""
+        return "logits", "source_weights"
+
+    def graphs(self) -> dict[str, Graph]:
+        """``rank`` scores candidates, ``encode`` gives the user vector for retrieval; item vectors stay outside."""
+        inputs = self._example()
+        context = {name: inputs[name] for name in ENCODER_INPUTS}
+        dynamic = {name: {0: "B"} for name in inputs}
+        for name in ("candidate_vectors", "source_scores", "candidate_features"):
+            dynamic[name] = {0: "B", 1: "N"}
+        tables = {"item_vectors": self.items.weight}
+        return {
+            "rank": Graph(module=self.core, inputs=inputs, outputs=self.outputs(), dynamic=dynamic, tables=tables),
+            "encode": Graph(
+                module=UserEncoder(self.core),
+                inputs=context,
+                outputs=("user_vector",),
+                dynamic={name: dynamic[name] for name in context},
+            ),
+        }
+
+    def _example(self) -> dict[str, Tensor]:
+        c, batch, number = self.sizes, 2, 3
+        return {
+            "history_vectors": torch.zeros(batch, c.history, c.dimension),
+            "history_actions": torch.zeros(batch, c.history, dtype=torch.int64),
+            "history_ages_seconds": torch.zeros(batch, c.history),
+            "history_mask": torch.ones(batch, c.history),
+            "features": torch.ones(batch, c.features),
+            "surface": torch.zeros(batch, dtype=torch.int64),
+            "source_vector": torch.zeros(batch, c.dimension),
+            "query": torch.zeros(batch, QUERY_LENGTH, dtype=torch.int64),
+            "candidate_vectors": torch.zeros(batch, number, c.dimension),
+            "source_scores": torch.zeros(batch, number, c.sources),
+            "candidate_features": torch.zeros(batch, number, c.item_features),
+        }

@@ -1,0 +1,161 @@
+"""What the processes that read ``headwater.examples`` share: decoding, gaps, rhythms, and their Faust app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import faust
+import msgspec
+from faust.types import TP
+
+from feature_store.vectors import NAMES
+from streamer import metrics, topics
+from streamer.effects import Record
+from streamer.examples import Example, decode
+from streamer.faust_process import transport_of
+from streamer.gaps import GapGuard
+from streamer.settings import Settings
+
+SESSION_TIMEOUT_SECONDS = 12.0  # heartbeats have a thread of their own: a long step does not stop them
+Seek = Callable[[int, int], Awaitable[None]]
+Highwater = Callable[[int], int | None]
+_log = logging.getLogger(__name__)
+
+
+class Positions:
+    """How far each partition of the examples topic is applied; a gap is read again, once.
+
+    Attributes
+    ----------
+    offsets
+        Partition -> last offset applied.
+    """
+
+    def __init__(self) -> None:
+        self.offsets: dict[int, int] = {}
+        self._guards: defaultdict[int, GapGuard] = defaultdict(GapGuard)
+
+    async def accept(self, events: Sequence[Any], seek: Seek) -> list[tuple[int, int, Example]]:
+        """Take what follows on what was applied: (partition, offset, example); what cannot be read is left out."""
+        found = []
+        for partition, records in _by_partition(events).items():
+            for record in await self._fresh(partition, records, seek):
+                example = read_example(record)
+                if example is not None:
+                    found.append((partition, record.offset, example))
+        return found
+
+    def show_lag(self, highwater: Highwater) -> None:
+        """Set the metric of what is left to read."""
+        for partition, applied in self.offsets.items():
+            end = highwater(partition)
+            if end is not None:
+                lag = max(end - applied - 1, 0)
+                metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
+
+    def applied(self, event: Any) -> bool:
+        """Whether an event may be acknowledged with the next snapshot."""
+        return bool(event.message.offset <= self.offsets.get(event.message.partition, -1))
+
+    async def _fresh(self, partition: int, records: list[Record], seek: Seek) -> list[Record]:
+        applied = self.offsets.get(partition, -1)
+        accepted, again_from = self._guards[partition].check(applied, records)
+        if again_from is not None:
+            _log.warning("examples %d skipped to %d: again from %d", partition, records[0].offset, again_from)
+            await seek(partition, again_from)
+        if accepted:
+            self.offsets[partition] = accepted[-1].offset
+        return accepted
+
+
+class ExamplesApp(faust.App):  # type: ignore[misc]
+    """A Faust app over the examples topic that acknowledges by hand."""
+
+    settings_of_headwater: Settings
+
+    def _new_transport(self) -> Any:
+        return transport_of(self, self.settings_of_headwater.kafka.fetch_max_wait_ms)
+
+    async def seek(self, partition: int, offset: int) -> None:
+        """Read a partition of the examples again from an offset."""
+        await self.consumer.seek(TP(topics.EXAMPLES.name, partition), offset)
+
+    def end(self, partition: int) -> int | None:
+        """Offset behind the last example of a partition, where the consumer knows it."""
+        end: int | None = self.consumer.highwater(TP(topics.EXAMPLES.name, partition))
+        return end
+
+
+def options(settings: Settings, name: str) -> dict[str, Any]:
+    """Faust's settings for a process of this name; its folder is made."""
+    settings.stores.state_dir.mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder of its own
+    return {
+        "broker": [f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+        "datadir": str(settings.stores.state_dir / f"faust-{name}"),
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "web_enabled": False,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": 4 * 1_048_576,
+        "broker_session_timeout": SESSION_TIMEOUT_SECONDS,
+        "broker_heartbeat_interval": SESSION_TIMEOUT_SECONDS / 4,
+        "broker_commit_interval": 1.0,
+        "stream_wait_empty": False,
+        "stream_buffer_maxsize": 4_096,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def read_example(record: Record) -> Example | None:
+    """Decode an example, or None where it cannot be learnt; the worker alone writes this topic, so that is only logged.
+
+    A worker of another version may have other features or a slate without its outcomes: one such example must not stop
+    who reads it.
+    """
+    try:
+        example = decode(record.value or b"")
+    except msgspec.MsgspecError as error:
+        _log.error("an example at offset %d cannot be read: %s", record.offset, error)
+        return None
+    if len(example.features) != len(NAMES):
+        _log.error("%s has %d features, not %d: left out", example.example_id, len(example.features), len(NAMES))
+        return None
+    if example.slate and len(example.outcomes or ()) != len(example.slate):
+        _log.error("%s has a slate without an outcome for each item: left out", example.example_id)
+        return None
+    return example
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]], leaving: asyncio.Event) -> None:
+    """Do something again and again until the process leaves; what is under way then comes to its end.
+
+    What goes wrong is logged, and the next round tries again.
+    """
+    while not leaving.is_set():
+        try:
+            await asyncio.wait_for(leaving.wait(), seconds)
+        except TimeoutError:
+            await _try(work)
+
+
+async def _try(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:  # the stream goes on
+        _log.exception("%s failed", getattr(work, "__name__", "a rhythm"))
+
+
+def _by_partition(events: Sequence[Any]) -> dict[int, list[Record]]:
+    grouped: defaultdict[int, list[Record]] = defaultdict(list)
+    for event in events:
+        message = event.message
+        grouped[message.partition].append(
+            Record(message.offset, round(message.timestamp * 1_000), message.key, message.value)
+        )
+    return grouped

@@ -1,0 +1,96 @@
+"""How a student of the trainer learns from soft labels: one class a method, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from online_models.batch import Batch
+from online_models.distill.auxiliary import AuxiliaryHead
+from online_models.distill.direct import soft_list_loss
+from online_models.distill.ranking import ranking_loss
+from online_models.served import ServedRanker
+
+
+class SoftLoss(nn.Module):
+    """Loss of a batch that has teacher logits and has taken its hard step; its own parameters are never served."""
+
+    def forward(self, ranker: ServedRanker, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss by the soft labels, and what is to be added to it whatever its weight."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(ranker, batch) -> (scalar, scalar)")
+
+    def item_tables(self) -> list[Tensor]:
+        """Parameters indexed by catalogue row."""
+        return []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Run :meth:`forward`."""
+        losses: tuple[Tensor, Tensor] = super().__call__(*args, **kwargs)
+        return losses
+
+
+class AuxiliaryLoss(SoftLoss):
+    """The soft label has a logit of its own: see :class:`~online_models.distill.auxiliary.AuxiliaryHead`.
+
+    Parameters
+    ----------
+    ranker
+        Gives the sizes.
+    """
+
+    def __init__(self, ranker: ServedRanker) -> None:
+        super().__init__()
+        sizes = ranker.sizes
+        inputs = 2 * sizes.sources + sizes.item_features
+        self.head = AuxiliaryHead(sizes.dimension, inputs=inputs, rows=sizes.catalog_rows)
+
+    def forward(self, ranker: ServedRanker, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss of the auxiliary logits over what serving would have offered: the teacher speaks of that."""
+        user, vectors, more = ranker.bottom(batch.context, batch.candidates)
+        told = self.head(user, vectors, more, batch.candidates.items)  # [B, N]
+        return _list_loss(told, batch), torch.zeros(())
+
+    def item_tables(self) -> list[Tensor]:
+        """Name the items' own weights."""
+        return [] if self.head.item_bias is None else [self.head.item_bias.weight]
+
+
+class DirectLoss(SoftLoss):
+    """The served logit learns the soft label too, with the hard one beside it: alone it would unlearn that."""
+
+    def forward(self, ranker: ServedRanker, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss over what serving would have offered, and the hard loss."""
+        hard, logits = ranker.loss(batch)
+        return _list_loss(logits, batch), hard
+
+
+class RankingLoss(SoftLoss):
+    """The served logit learns the teacher's order: Ranking Distillation over its best ``places`` candidates."""
+
+    places = 10
+
+    def forward(self, ranker: ServedRanker, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss of the teacher's best candidates; those taken are left to the hard label."""
+        assert batch.teacher_logits is not None
+        logits = ranker(batch.context, batch.candidates)  # [B, N]
+        told = batch.teacher_logits.nan_to_num(-torch.inf).masked_fill(~batch.offered | (batch.labels > 0), -torch.inf)
+        best = told.topk(min(self.places, told.shape[1]), dim=1)  # [B, K]
+        return ranking_loss(logits.gather(1, best.indices), best.values > -torch.inf), torch.zeros(())
+
+
+def _list_loss(logits: Tensor, batch: Batch) -> Tensor:
+    assert batch.teacher_logits is not None and batch.teacher_remainder is not None
+    told, remainder = batch.teacher_logits, batch.teacher_remainder
+    return soft_list_loss(logits, told, remainder, batch.offered, weights=batch.weights)
+
+
+SOFT_LOSSES: dict[str, Callable[[ServedRanker], SoftLoss]] = {
+    "auxiliary": AuxiliaryLoss,
+    "direct": lambda ranker: DirectLoss(),
+    "ranking": lambda ranker: RankingLoss(),
+}
+"""Methods by their name in ``learning.distillation``."""
+OFF = "off"

@@ -1,0 +1,90 @@
+"""Two students of one server: rows, versions and announcements reach the one whose name they carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from exporters import announcements, deltas
+from exporters.announcements import Announcement
+from exporters.deltas import Row
+from exporters.publish import announcement_of
+from exporters.registry import Draft, GraphFile
+from streamer.server_state import ServerState
+from streamer.settings import Learning, Serving, Settings, Stores
+
+SHARES = {"caser": 0.5, "student": 0.5}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    learning = Learning(catalog_rows=32, dimension=8, candidates=10, neighbours=10)
+    return Settings(stores=Stores(state_dir=tmp_path), learning=learning, serving=Serving(students=SHARES))
+
+
+def record(value: bytes) -> Any:
+    return SimpleNamespace(value=value, key=b"", offset=0)
+
+
+def row(name: str, item_id: str, number: int, fill: float) -> Any:
+    values = np.full(8, fill, "<f4").tobytes()
+    return record(
+        deltas.encode(Row(table="item_vectors", item_id=item_id, row=number, step=1, model=name, values=values))
+    )
+
+
+def publish(state: ServerState, name: str) -> Announcement:
+    """Publish a first version of a student with a graph that hands its input on."""
+    value = [helper.make_tensor_value_info(end, TensorProto.FLOAT, ["B"]) for end in ("given", "logits")]
+    graph = helper.make_graph([helper.make_node("Identity", ["given"], ["logits"])], "small", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    file = GraphFile(content=model.SerializeToString(), architecture="small", inputs=("given",), outputs=("logits",))
+    version = state.registry.publish(Draft(name=name, graphs={"rank": file}, step=1))
+    return announcement_of(state.registry, version, "published")
+
+
+async def test_rows_of_two_models_do_not_mix(settings: Settings) -> None:
+    state = ServerState(settings)
+    await state.apply_rows([row("student", "a", 2, 1.0), row("caser", "b", 2, 2.0), row("nobody", "c", 2, 3.0)])
+    student, caser = state.by_name["student"], state.by_name["caser"]
+    assert (student.tables.row("a"), student.tables.row("b")) == (2, 1)
+    assert (caser.tables.row("a"), caser.tables.row("b")) == (1, 2)
+    assert student.tables.vectors[2].tolist() == [1.0] * 8 and caser.tables.vectors[2].tolist() == [2.0] * 8
+    assert (len(student.index), len(caser.index)) == (1, 1)
+    assert state.board.counts["rows_applied"] == 2
+
+
+def test_rows_of_before_there_were_names_belong_to_the_default_student() -> None:
+    plain = Row(table="item_vectors", item_id="a", row=2, step=1)
+    assert plain.key == b"item_vectors:a" and b"model" not in deltas.encode(plain)
+    assert deltas.decode(deltas.encode(plain)).model == "student"
+    named = Row(table="item_vectors", item_id="a", row=2, step=1, model="caser")
+    assert named.key != plain.key and deltas.decode(deltas.encode(named)) == named
+
+
+async def test_an_announcement_moves_the_student_that_it_names(settings: Settings) -> None:
+    state = ServerState(settings)
+    state.load()
+    state.went_live()
+    assert state.first.name == "student", "the live page shows the default one, whatever the order of the shares"
+    told = publish(state, "caser")
+    await state.apply_announcements([record(announcements.encode(told))])
+    assert state.by_name["caser"].host.version == told.version and not state.first.host.version
+    assert {state.students.answering(f"u{number}").name for number in range(20)} == {"caser"}
+    first = publish(state, "student")
+    await state.apply_announcements([record(announcements.encode(first))])
+    assert state.first.host.version == first.version and state.by_name["caser"].host.version == told.version
+    assert {state.students.answering(f"u{number}").name for number in range(20)} == {"caser", "student"}
+
+
+async def test_a_restarted_server_finds_both(settings: Settings) -> None:
+    before = ServerState(settings)
+    versions = {name: publish(before, name).version for name in SHARES}
+    after = ServerState(settings)
+    after.load()
+    assert {name: student.host.version for name, student in after.by_name.items()} == versions

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from streamer.errors import SourceError
 from streamer.label_files import SCHEMA, LabelFile, files_of, from_table
 from streamer.soft_labels import SoftLabel
 
-_ATTEMPTS = 3  # the writer may merge a file away between the listing and the reading
+Found = TypeVar("Found")
+_PAUSE_SECONDS = 0.01
+_ATTEMPTS = 5  # the writer may merge a file away between the listing and the reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,31 +78,34 @@ class LabelStore:
         return {label.example_id: label for label in labels}
 
     def scan(self, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[list[SoftLabel]]:
-        """All labels that were given between these times, file by file, in the order of the topic within each.
+        """All labels that were given between these times, in the order of the topic within a day and a partition.
+
+        What the writer merges meanwhile is read once all the same.
 
         Raises
         ------
         SourceError
             A file cannot be read.
         """
-        for file in files_of(self.folder, since_ms, until_ms):
-            yield from_table(self._read_files([file], _between(since_ms, until_ms)))
+        condition = _between(since_ms, until_ms)
+        for date, partition in _places(files_of(self.folder, since_ms, until_ms)):
+            yield from (from_table(table) for table in self._tables_of(date, partition, condition))
 
     def stats(self, now_ms: int) -> StoreStats:
         """Count what lies there."""
         days: dict[str, int] = {}
         versions: dict[str, int] = {}
-        files = files_of(self.folder)
-        for file in files:
-            column = pq.read_table(file.path, columns=["version"]).column("version")
-            days[file.date] = days.get(file.date, 0) + len(column)
-            for found in pc.value_counts(column).to_pylist():
-                versions[found["values"]] = versions.get(found["values"], 0) + found["counts"]
+        for date, partition in _places(files_of(self.folder)):
+            for table in self._tables_of(date, partition, pc.scalar(True), ["version"]):
+                days[date] = days.get(date, 0) + len(table)
+                for found in pc.value_counts(table.column("version")).to_pylist():
+                    versions[found["values"]] = versions.get(found["values"], 0) + found["counts"]
+        sizes = self._sizes()
         recent = self._table(now_ms - 3_600_000, now_ms, _between(now_ms - 3_600_000, now_ms), ["labelled_ms"])
         return StoreStats(
             rows=sum(days.values()),
-            files=len(files),
-            bytes=sum(file.path.stat().st_size for file in files),
+            files=len(sizes),
+            bytes=sum(sizes),
             days=days,
             versions=versions,
             recent=len(recent),
@@ -108,13 +114,27 @@ class LabelStore:
     def _table(
         self, since_ms: int | None, until_ms: int | None, condition: pc.Expression, columns: list[str] | None = None
     ) -> pa.Table:
-        for attempt in range(_ATTEMPTS):
+        return _again(lambda: self._read_files(files_of(self.folder, since_ms, until_ms), condition, columns))
+
+    def _tables_of(
+        self, date: str, partition: int, condition: pc.Expression, columns: list[str] | None = None
+    ) -> list[pa.Table]:
+        """One table a file; all files of a place are read before any is given, for they may be merged meanwhile."""
+
+        def read() -> list[pa.Table]:
+            files = [file for file in files_of(self.folder) if (file.date, file.partition) == (date, partition)]
+            return [self._read_files([file], condition, columns) for file in files]
+
+        return _again(read)
+
+    def _sizes(self) -> list[int]:
+        def read() -> list[int]:
             try:
-                return self._read_files(files_of(self.folder, since_ms, until_ms), condition, columns)
-            except SourceError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+                return [file.path.stat().st_size for file in files_of(self.folder)]
+            except FileNotFoundError as error:
+                raise SourceError(f"labels in {self.folder} are being merged: {error}") from error
+
+        return _again(read)
 
     def _read_files(
         self, files: list[LabelFile], condition: pc.Expression, columns: list[str] | None = None
@@ -126,6 +146,20 @@ class LabelStore:
             raise SourceError(
                 f"labels in {self.folder} cannot be read ({error}); restore the file, or move it out of the store"
             ) from error
+
+
+def _again(read: Callable[[], Found]) -> Found:
+    """Read, and read again from a new listing where a file has gone meanwhile."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except SourceError:
+            time.sleep(_PAUSE_SECONDS)
+    return read()
+
+
+def _places(files: list[LabelFile]) -> list[tuple[str, int]]:
+    return sorted({(file.date, file.partition) for file in files})
 
 
 def _between(since_ms: int | None, until_ms: int | None) -> pc.Expression:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streamer import label_store
 from streamer.errors import SourceError
-from streamer.label_files import files_of
+from streamer.label_files import LabelFile, files_of
 from streamer.label_store import LabelStore
 from streamer.label_upkeep import compact
 from streamer.label_writer import LabelWriter
@@ -98,3 +100,22 @@ def test_an_empty_store_has_nothing(tmp_path: Path) -> None:
     store = LabelStore(tmp_path / "not there")
     assert not store and store.read(["x"]) == {} and list(store.scan()) == []
     assert store.stats(0).bytes_per_label == 0
+
+
+def test_files_that_are_merged_away_while_they_are_read_are_found_in_the_larger_one(
+    filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, made = filled
+    listed, calls = label_store.files_of, []
+
+    def merged_after_listing(*arguments: Any) -> list[LabelFile]:
+        files = listed(*arguments)
+        calls.append(len(files))
+        if len(calls) == 2:  # the listing from which the first files are opened
+            assert compact(store.folder, START_MS + 72 * HOUR_MS, most_files=2) > 0
+        return files
+
+    monkeypatch.setattr(label_store, "files_of", merged_after_listing)
+    found = [label.example_id for labels in store.scan() for label in labels]
+    assert sorted(found) == sorted(label.example_id for label in made), "none is lost, none comes twice"
+    assert store.stats(START_MS).rows == len(made)

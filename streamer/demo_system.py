@@ -148,6 +148,8 @@ class Probe:
         """Say what the foundation model has done; nothing yet where its process is still starting."""
         found = await self.scrape_or_nothing("foundation")
         judged = found.by("headwater_foundation_recall_ratio", "scorer")
+        if not any(judged.values()):  # nothing has been judged yet
+            judged = {}
         return {
             "versions": int(found.total("headwater_published_models_total", kind="foundation")),
             "users": int(found.total("headwater_foundation_users")),

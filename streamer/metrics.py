@@ -92,9 +92,12 @@ FOUNDATION_USERS = Gauge("headwater_foundation_users", "Users whose vectors were
 FOUNDATION_ITEMS = Gauge("headwater_foundation_items", "Items whose vectors were published last.")
 FOUNDATION_RECALL = Gauge(
     "headwater_foundation_recall_ratio",
-    "Share of newest events among the ten best, ranked before a refresh learnt them: by the model, by popularity.",
+    "Share of newest events among the ten best, ranked before a refresh learnt them, 0 before the second refresh:"
+    " by the model, by popularity.",
     ["scorer"],
 )
+for _scorer in ("model", "popular"):  # so that a panel has a line from the start
+    FOUNDATION_RECALL.labels(scorer=_scorer)
 
 # the teacher
 SOFT_LABELS_WRITTEN = Counter("headwater_soft_labels_written", "Examples that the teacher has labelled, once each.")

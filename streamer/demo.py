@@ -272,10 +272,14 @@ def _show(report: dict[str, Any], console: Console) -> None:
         + (f", its twin without soft labels {beside:.4f}" if beside is not None else "")
     )
     long_term = report["foundation"]
+    recall = long_term["recall@10"]
     console.print(
-        f"foundation model: {long_term['versions']} versions, {long_term['users']} users, {long_term['items']} items,"
-        f" recall@10 of events it had not learnt {long_term['recall@10'] or 0:.4f}"
-        f" (popular {long_term['popular_recall@10'] or 0:.4f})"
+        f"foundation model: {long_term['versions']} versions, {long_term['users']} users, {long_term['items']} items, "
+        + (
+            "not judged before a second refresh"
+            if recall is None
+            else f"recall@10 of events it had not learnt {recall:.4f} (popular {long_term['popular_recall@10']:.4f})"
+        )
     )
 
 

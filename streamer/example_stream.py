@@ -1,4 +1,4 @@
-"""What the processes that read ``headwater.examples`` share: decoding, gaps, rhythms, and their Faust app."""
+"""What the processes that read ``headwater.examples`` share: decoding, gaps, rhythms, and their whole Faust app."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 import msgspec
@@ -72,10 +72,41 @@ class Positions:
         return accepted
 
 
+class ExamplesProcess(Protocol):
+    """What an app holds: it takes micro-batches, and starts and ends with the app."""
+
+    async def start(self) -> None:
+        """Resume and connect."""
+        ...
+
+    async def stop(self) -> None:
+        """Save and leave."""
+        ...
+
+    async def handle(self, events: Sequence[Any], seek: Seek, highwater: Highwater) -> None:
+        """Take one micro-batch of Faust events."""
+        ...
+
+
 class ExamplesApp(faust.App):  # type: ignore[misc]
-    """A Faust app over the examples topic that acknowledges by hand."""
+    """A Faust app over the examples topic that acknowledges by hand, around one process."""
 
     settings_of_headwater: Settings
+    make_process: Callable[[Settings], ExamplesProcess]
+    process: ExamplesProcess
+
+    async def on_first_start(self) -> None:
+        """Resume and connect before the first example is read."""
+        await super().on_first_start()
+        process = self.make_process(self.settings_of_headwater)
+        await process.start()
+        self.process = process
+
+    async def on_stop(self) -> None:
+        """Let the process save and leave."""
+        if hasattr(self, "process"):  # not where starting has failed
+            await self.process.stop()
+        await super().on_stop()
 
     def _new_transport(self) -> Any:
         return transport_of(self, self.settings_of_headwater.kafka.fetch_max_wait_ms)
@@ -90,7 +121,47 @@ class ExamplesApp(faust.App):  # type: ignore[misc]
         return end
 
 
-def options(settings: Settings, name: str) -> dict[str, Any]:
+def create_app(
+    settings: Settings,
+    make_process: Callable[[Settings], ExamplesProcess],
+    *,
+    group: str,
+    name: str,
+    batch_examples: int,
+    within_seconds: float,
+) -> ExamplesApp:
+    """Build the Faust app of a process; see :func:`streamer.workers.create_app` for why it acknowledges by hand.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    make_process
+        Makes the process when the app starts.
+    group
+        Consumer group.
+    name
+        Of Faust's folder.
+    batch_examples, within_seconds
+        Largest micro-batch, and how long it is waited for.
+    """
+    app = ExamplesApp(group, **_options(settings, name))
+    app.settings_of_headwater, app.make_process = settings, make_process
+    examples = app.topic(topics.EXAMPLES.name, key_type=bytes, value_type=bytes)
+
+    async def take(stream: Any) -> None:
+        async for batch in stream.noack_take(batch_examples, within=within_seconds):
+            try:
+                await app.process.handle(batch, app.seek, app.end)
+            except Exception as error:  # going on would pass by this batch
+                await app.crash(error)
+                raise
+
+    app.agent(examples, name=name, concurrency=1)(take)
+    return app
+
+
+def _options(settings: Settings, name: str) -> dict[str, Any]:
     """Faust's settings for a process of this name; its folder is made."""
     settings.stores.state_dir.mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder of its own
     return {

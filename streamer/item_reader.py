@@ -35,6 +35,7 @@ class ItemReader:
 
     def __init__(self, settings: Settings, send: Send) -> None:
         self.items: dict[str, ItemInfo] = {}
+        self._taken: dict[str, ItemInfo] = {}
         self._limits = Limits(**settings.events.model_dump())
         self._reported = ReportedRecords(settings.stores.sessions_dir / "items.sqlite")
         self._send = send
@@ -68,6 +69,12 @@ class ItemReader:
         """Go on reading until cancelled."""
         while True:
             await self._read(timeout_ms=1_000)
+
+    def take_changed(self) -> list[ItemInfo]:
+        """Items that are new or have changed since the last call."""
+        changed = [info for item_id, info in self.items.items() if self._taken.get(item_id) is not info]
+        self._taken.update((info.item_id, info) for info in changed)
+        return changed
 
     async def end_of(self, topic: str, partition: int) -> int:
         """Offset behind the last record of any partition on this broker."""

@@ -166,7 +166,7 @@ class Teacher(BaseModel):
     """The teacher: a larger model that labels the examples, refreshed on a sliding window of them."""
 
     scale: int = Field(2, ge=1, le=8, description="width, as a multiple of learning.dimension")
-    kept: int = Field(20, ge=1, description="best candidates in a label; of a logged slate all are kept")
+    kept: int = Field(20, ge=1, description="best candidates in a label, beside the item taken")
     batch_examples: int = Field(128, ge=1)
     batch_within_seconds: float = Field(0.25, gt=0)
     window_examples: int = Field(20_000, ge=64, description="latest examples that a refresh trains on, on disk")

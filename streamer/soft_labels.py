@@ -7,7 +7,7 @@ bounded size and yet is a whole distribution.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -62,19 +62,6 @@ def kept(
     rest = logits[left].astype(np.float64)
     remainder = float(np.logaddexp.reduce(rest)) if len(rest) else NOTHING
     return [item_ids[place] for place in best], [float(logits[place]) for place in best], remainder
-
-
-def shares(label: SoftLabel) -> Mapping[str, float]:
-    """Teacher's probability of each kept item; what is missing from 1 belongs to all others.
-
-    >>> label = SoftLabel(example_id="e", version="1", event_time_ms=0, labelled_ms=0, partition=0, offset=0,
-    ...                   item_ids=["a"], logits=[0.0], remainder=0.0)
-    >>> shares(label)
-    {'a': 0.5}
-    """
-    logits = np.array([*label.logits, label.remainder])
-    probabilities = np.exp(logits - np.logaddexp.reduce(logits))
-    return dict(zip(label.item_ids, probabilities[:-1].tolist(), strict=True))
 
 
 _decoder = msgspec.msgpack.Decoder(SoftLabel)

@@ -58,9 +58,11 @@ class TeacherNetwork:
     def learn(self, lesson: Lesson) -> dict[str, float]:
         """Take one step of the ranker and one of the head; returns what to plot."""
         plotted = self.network.learner.learn(lesson.batch)
+        if not bool(torch.isfinite(lesson.satisfied).any()):  # nothing to learn: the session is not read again
+            return plotted
         self._head_optimizer.zero_grad()
         loss = self.head.loss(self._satisfaction(lesson.batch), lesson.satisfied)
-        if bool(torch.isfinite(lesson.satisfied).any()) and bool(torch.isfinite(loss)):
+        if bool(torch.isfinite(loss)):
             loss.backward()  # type: ignore[no-untyped-call]
             self._head_optimizer.step()
             self.head_steps += 1

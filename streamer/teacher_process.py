@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporters import announcements
-from feature_store.user_state import ItemInfo
 from streamer import metrics, topics
 from streamer.effects import Message
 from streamer.errors import SettingsError
@@ -52,7 +51,6 @@ class TeacherProcess:
         self.asked = ""  # why a refresh was asked for from outside
         self._already: set[str] = set()  # examples of which a killed process has written the label after its snapshot
         self._snapshots = SnapshotStore(settings.stores.snapshots_dir / MODEL)
-        self._described: dict[str, ItemInfo] = {}
         self._lock = asyncio.Lock()
         self._rhythms: list[asyncio.Task[None]] = []
         self._readers: list[asyncio.Task[None]] = []
@@ -213,10 +211,8 @@ class TeacherProcess:
         return self.settings.teacher.scale * self.settings.learning.dimension
 
     def _describe_items(self) -> None:
-        for item_id, info in self._items.items.items():
-            if self._described.get(item_id) is not info:
-                self._described[item_id] = info
-                self.teacher.describe(info)
+        for item in self._items.take_changed():
+            self.teacher.describe(item)
 
     async def _send(self, message: Message) -> None:
         await self.labels.publish(message.topic, message.value, message.key)

@@ -22,7 +22,6 @@ from exporters.errors import GateRefused
 from exporters.publish import DensePublisher
 from exporters.registry import Registry
 from feature_store.online import OnlineStore
-from feature_store.user_state import ItemInfo
 from streamer import example_stream, metrics, topics
 from streamer.effects import Message
 from streamer.errors import HeadwaterError
@@ -59,7 +58,6 @@ class Trainer:
         self.positions = Positions()
         self.name = settings.learning.name
         self._snapshots = SnapshotStore(settings.stores.snapshots_dir / self.name)
-        self._described: dict[str, ItemInfo] = {}
         self._lock = asyncio.Lock()
         self._rhythms: list[asyncio.Task[None]] = []
         self._readers: list[asyncio.Task[None]] = []
@@ -258,10 +256,8 @@ class Trainer:
         }
 
     def _describe_items(self) -> None:
-        for item_id, info in self._items.items.items():
-            if self._described.get(item_id) is not info:
-                self._described[item_id] = info
-                self.student.describe(info)
+        for item in self._items.take_changed():
+            self.student.describe(item)
 
     async def _push_items(self) -> None:
         async with self._lock:
@@ -280,44 +276,24 @@ class Trainer:
         await self._producer.send_and_wait(message.topic, message.value, key=message.key)
 
 
-class TrainerApp(ExamplesApp):
-    """The Faust app of ``headwater train``."""
+def create_app(settings: Settings) -> ExamplesApp:
+    """Build the Faust app of the trainer.
 
-    trainer: Trainer
-
-    async def on_first_start(self) -> None:
-        """Resume and connect before the first example is read."""
-        await super().on_first_start()
-        trainer = Trainer(self.settings_of_headwater)
-        await trainer.start()
-        self.trainer = trainer
-
-    async def on_stop(self) -> None:
-        """Save, publish, leave."""
-        if hasattr(self, "trainer"):  # not where starting has failed
-            await self.trainer.stop()
-        await super().on_stop()
-
-
-def create_app(settings: Settings) -> TrainerApp:
-    """Build the Faust app; see :func:`streamer.workers.create_app` for why it acknowledges by hand."""
-    check_family(settings.learning.family)
-    name = settings.learning.name
-    app = TrainerApp(named(GROUP, name), **example_stream.options(settings, named("trainer", name)))
-    app.settings_of_headwater = settings
-    examples = app.topic(topics.EXAMPLES.name, key_type=bytes, value_type=bytes)
+    Raises
+    ------
+    HeadwaterError
+        There is no such family.
+    """
     sizes = settings.learning
-
-    async def learn(stream: Any) -> None:
-        async for batch in stream.noack_take(sizes.batch_examples, within=sizes.batch_within_seconds):
-            try:
-                await app.trainer.handle(batch, app.seek, app.end)
-            except Exception as error:  # going on would pass by this batch
-                await app.crash(error)
-                raise
-
-    app.agent(examples, name="learn", concurrency=1)(learn)
-    return app
+    check_family(sizes.family)
+    return example_stream.create_app(
+        settings,
+        Trainer,
+        group=named(GROUP, sizes.name),
+        name=named("trainer", sizes.name),
+        batch_examples=sizes.batch_examples,
+        within_seconds=sizes.batch_within_seconds,
+    )
 
 
 def run(settings: Settings, log_level: str = "WARNING") -> None:

@@ -23,7 +23,10 @@ Score = Callable[[Histories], NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
-    """How long and in which portions. It ends at the first of ``epochs``, ``minutes`` and ``patience``."""
+    """How long and in which portions. It ends at the first of ``epochs``, ``minutes`` and ``patience``.
+
+    When the minutes are over the epoch under way ends too, and what it has learnt is still judged.
+    """
 
     epochs: int = 100
     minutes: float = 60.0
@@ -44,6 +47,7 @@ class Fitted:
 
     epochs: int = 0
     seconds: float = 0.0
+    out_of_time: bool = False
     best: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -79,10 +83,10 @@ def fit_sequences(
     fitted, started, best_state, since = Fitted(), time.perf_counter(), None, 0
     held_out = None if validation is None else _held_out(histories, validation, settings, random)
     for epoch in range(1, settings.epochs + 1):
-        loss = _epoch(learner, histories, settings, random)
+        loss, fitted.out_of_time = _epoch(learner, histories, settings, random, started + 60 * settings.minutes)
         shown = {"epoch": float(epoch), "seconds": time.perf_counter() - started, "loss": loss}
         fitted.epochs = epoch
-        if held_out is not None and epoch % settings.evaluate_every == 0:
+        if held_out is not None and (fitted.out_of_time or epoch % settings.evaluate_every == 0):
             shown |= evaluate(lambda asked: learner.score_all(asked, settings.history), *held_out, settings.repeats)
             fitted.curve.append(shown)
             since += 1
@@ -90,7 +94,7 @@ def fit_sequences(
                 fitted.best, best_state, since = shown, learner.state_dict(), 0
         if progress is not None:
             progress(shown)
-        if since >= settings.patience or time.perf_counter() - started > 60 * settings.minutes:
+        if since >= settings.patience or fitted.out_of_time:
             break
     if best_state is not None:
         learner.load_state_dict(best_state)
@@ -113,8 +117,10 @@ def evaluate(score: Score, histories: Histories, targets: Rows, repeats: bool) -
     return metrics.means()
 
 
-def _epoch(learner: SequenceLearner, histories: Histories, settings: Fitting, random: np.random.Generator) -> float:
-    """One pass; the mean loss of its steps."""
+def _epoch(
+    learner: SequenceLearner, histories: Histories, settings: Fitting, random: np.random.Generator, until: float
+) -> tuple[float, bool]:
+    """One pass; the mean loss of its steps, and whether the clock had passed ``until`` before its end."""
     cut = windows(histories, settings.history, int(random.integers(settings.history)))
     if settings.length_alpha != 2:
         draws = torch.Generator().manual_seed(int(random.integers(2**31)))
@@ -123,7 +129,9 @@ def _epoch(learner: SequenceLearner, histories: Histories, settings: Fitting, ra
     for batch in batches(cut.lengths, settings.batch_positions, random):
         plots: dict[str, Any] = learner.learn_sequences(sequences(cut.take(batch), settings.history + 1))
         losses.append(plots.get("loss", np.nan))
-    return float(np.nanmean(losses)) if losses else float("nan")
+        if time.perf_counter() > until:
+            break
+    return float(np.nanmean(losses)) if losses else float("nan"), time.perf_counter() > until
 
 
 def _held_out(

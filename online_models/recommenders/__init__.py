@@ -50,6 +50,7 @@ class Setting:
     seed: int = 0
     repeats: bool = False  # whether an item that the user has taken may be the next one (sessions)
     sample: Interactions | None = None  # the catalogue's texts and categories; never read for events
+    fit_minutes: float | None = None  # who learns epoch by epoch ends its fit then; None: as it sees fit
 
 
 Factory = Callable[[Setting], Recommender]

@@ -77,7 +77,9 @@ class SequenceRecommender:
         self.online = online or Online()
         self.micro_batch = self.online.micro_batch
         self.fitted: Fitted | None = None
-        self._fitting = replace(fitting or Fitting(), history=history, repeats=setting.repeats, seed=setting.seed)
+        fitting = replace(fitting or Fitting(), history=history, repeats=setting.repeats, seed=setting.seed)
+        limit = fitting.minutes if setting.fit_minutes is None else setting.fit_minutes
+        self._fitting = replace(fitting, minutes=limit)
         self._progress = progress
         dropouts = [module for module in self.learner.ranker.modules() if isinstance(module, nn.Dropout)]
         self._dropouts = [(module, module.p) for module in dropouts]

@@ -55,6 +55,9 @@ def command(
         None, "--repeats/--no-repeats", help="Keep items in the lists that the user has taken; sessions do."
     ),
     minutes: float | None = typer.Option(None, min=0.01, help="Stop after so long; what was tested by then counts."),
+    fit_minutes: float | None = typer.Option(
+        None, min=0.01, help="End each fit of a network after so long; the weights that validated best are kept."
+    ),
     teachers: str | None = typer.Option(
         None,
         help="Compare teachers of such widths by what a student gains from each, for instance 1x,2x,4x,8x; "
@@ -81,7 +84,7 @@ def command(
     from rich.console import Console
 
     console = Console()
-    options = _options(protocol, models, seeds, on, refit, warm_up, cut, targets, repeats, minutes)
+    options = _options(protocol, models, seeds, on, refit, warm_up, cut, targets, repeats, minutes, fit_minutes)
     from streamer.commands.reporting import write_json
     from streamer.evaluation.data import load
     from streamer.evaluation.report import write_report
@@ -161,6 +164,7 @@ def _options(
     targets: int,
     repeats: bool | None,
     minutes: float | None,
+    fit_minutes: float | None,
 ) -> Options:
     """Read the words of the command line.
 
@@ -185,6 +189,7 @@ def _options(
         targets=targets,
         repeats=repeats,
         minutes=minutes,
+        fit_minutes=fit_minutes,
     )
 
 

@@ -50,6 +50,7 @@ class Options:
     targets: int = 1  # time-split
     repeats: bool | None = None  # None: only in sessions
     minutes: float | None = None  # no run begins, and no walk goes on, when they are over
+    fit_minutes: float | None = None  # of each fit of those who learn epoch by epoch
 
     @property
     def may_repeat(self) -> bool:
@@ -118,6 +119,9 @@ def evaluate(dataset: Dataset, options: Options, watch: Watch) -> dict[str, Any]
             result = protocol.run(run, left, bar)
         if protocol.ended_early(result):
             cut_short.append(f"{run.name} (seed {run.seed}): {len(result.events):,} events tested")
+        if result.metrics.get("fit_cut_short"):
+            epochs = result.metrics["fit_epochs"]
+            cut_short.append(f"{run.name} (seed {run.seed}): its fit, in epoch {epochs:.0f}")
         results.setdefault(run.name, []).append(result)
     values = {"minutes": (perf_counter() - started) / 60, "cut_short": cut_short}
     return describe(dataset, options) | values | {"models": {name: summary(found) for name, found in results.items()}}
@@ -160,6 +164,7 @@ def describe(dataset: Dataset, options: Options) -> dict[str, Any]:
         "on": options.on,
         "repeats": options.may_repeat,
         "seeds": list(options.seeds),
+        **({} if options.fit_minutes is None else {"fit_minutes": options.fit_minutes}),
         **({"warm_up": options.warm_up} if options.protocol == "prequential" else {}),
         **({"cut": options.cut} if options.protocol in ("time-split", "sessions") else {}),
     }
@@ -203,13 +208,15 @@ class _Protocol:
     def run(self, run: Run, seconds: float, bar: Bar) -> Result:
         """Run one model; a walk over a stream ends when the seconds are over."""
         if self._split is not None:
-            return run_split(run.make, self._split, seed=run.seed, progress=bar)
+            limit = self._options.fit_minutes
+            return run_split(run.make, self._split, seed=run.seed, fit_minutes=limit, progress=bar)
         plan = Plan(
             warm_up=self._options.warm_up,
             refit=run.refit,
             repeats=self._options.may_repeat,
             on=self._options.on,
             stop_after_seconds=seconds,
+            fit_minutes=self._options.fit_minutes,
         )
         shown = self._dataset.impressions if self._options.on == "test" else None
         return run_prequential(run.make, self._dataset.log, seed=run.seed, plan=plan, impressions=shown, progress=bar)

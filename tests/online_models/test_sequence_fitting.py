@@ -57,6 +57,14 @@ def test_it_learns_until_validation_is_ranked_well_and_keeps_the_best() -> None:
     assert fitted.best == max(fitted.curve, key=lambda entry: entry["hr@10"])
 
 
+def test_when_time_is_up_the_epoch_ends_and_what_it_learnt_is_judged() -> None:
+    train, validation = split()
+    settings = Fitting(epochs=30, batch_positions=64, minutes=1e-9, evaluate_every=10)
+    fitted = fit_sequences(make(), train, validation=validation, settings=settings)
+    assert fitted.out_of_time
+    assert fitted.epochs == len(fitted.curve) == 1, "not an epoch to evaluate after, but the last one"
+
+
 def test_all_epochs_are_run_without_validation() -> None:
     fitted = fit_sequences(make(), split()[0], settings=Fitting(epochs=2, batch_positions=64))
     assert fitted.epochs == 2 and fitted.curve == [] and fitted.best == {}

@@ -37,10 +37,20 @@ class Result:
     curve: dict[str, list[float]] = field(default_factory=dict)
 
 
-def make_recommender(make: Factory, log: Interactions, seed: int, repeats: bool) -> Recommender:
+def make_recommender(
+    make: Factory, log: Interactions, seed: int, repeats: bool, fit_minutes: float | None = None
+) -> Recommender:
     """Build a recommender for the catalogue of a log, of which it sees texts and categories but no event."""
-    catalogue = log.take(slice(0, 0))
-    return make(Setting(rows=log.rows, user_count=log.user_count, seed=seed, repeats=repeats, sample=catalogue))
+    return make(
+        Setting(
+            rows=log.rows,
+            user_count=log.user_count,
+            seed=seed,
+            repeats=repeats,
+            sample=log.take(slice(0, 0)),
+            fit_minutes=fit_minutes,
+        )
+    )
 
 
 def ranking_means(ranks: Rows, cutoffs: tuple[int, ...] = CUTOFFS, suffix: str = "") -> dict[str, float]:

@@ -50,6 +50,7 @@ class Plan:
     repeats: bool = False  # whether what a user has taken may be in their list
     on: Part = "test"  # "validation": walk the warm-up alone, its second half counted
     stop_after_seconds: float = float("inf")  # the walk ends then, and what was tested is reported
+    fit_minutes: float | None = None  # of each fit of those who learn epoch by epoch
 
     def __post_init__(self) -> None:
         """Check the share.
@@ -156,7 +157,7 @@ class _Walk:
         self.progress(self.first)
         for begin, end in pairwise(self._refit_points()):
             began = perf_counter()
-            recommender = make_recommender(make, self.log, seed, self.plan.repeats)
+            recommender = make_recommender(make, self.log, seed, self.plan.repeats, self.plan.fit_minutes)
             recommender.fit(self.log.take(slice(0, begin)))
             self.fit_seconds += perf_counter() - began
             for start, stop in _steps(begin, end, _OFFLINE_BATCH):

@@ -23,6 +23,7 @@ from online_models.evaluation.protocols.measures import (
 from online_models.evaluation.protocols.ranking import Seen, catalogue_ranks, top_lists
 from online_models.evaluation.protocols.timeline import Timeline
 from online_models.recommenders import Factory, Recommender
+from online_models.sequence_fitting import Fitted
 
 Part = Literal["test", "validation"]
 _SCORES_AT_ONCE = 4_000_000  # of a chunk, 16 MB
@@ -39,7 +40,14 @@ class Split:
     repeats: bool = False  # whether what a user has taken may be in their list
 
 
-def run_split(make: Factory, split: Split, *, seed: int = 0, progress: Progress = no_progress) -> Result:
+def run_split(
+    make: Factory,
+    split: Split,
+    *,
+    seed: int = 0,
+    fit_minutes: float | None = None,
+    progress: Progress = no_progress,
+) -> Result:
     """Fit a recommender on a split's training events and rank the catalogue for its tests.
 
     Parameters
@@ -50,10 +58,13 @@ def run_split(make: Factory, split: Split, *, seed: int = 0, progress: Progress 
         Made by :func:`leave_one_out`, :func:`time_split` or :func:`session_split`.
     seed
         Handed to ``make``.
+    fit_minutes
+        Handed to ``make``: who learns epoch by epoch ends its fit then. The metrics ``fit_epochs`` and
+        ``fit_cut_short`` (0 or 1) say of such a one what came of it.
     progress
         Told how many more tests are done.
     """
-    recommender = make_recommender(make, split.log, seed, split.repeats)
+    recommender = make_recommender(make, split.log, seed, split.repeats, fit_minutes)
     started = perf_counter()
     recommender.fit(split.log.take(split.train), split.log.take(split.validation))
     fitted = perf_counter()
@@ -67,10 +78,18 @@ def run_split(make: Factory, split: Split, *, seed: int = 0, progress: Progress 
             "events_per_second": len(split.train) / max(fitted - started, 1e-9),
             "lists_per_second": len(ranks) / max(score_seconds, 1e-9),
             "tests": float(len(ranks)),
-        },
+        }
+        | _fit_measures(recommender),
         events=split.tests,
         ranks=ranks,
     )
+
+
+def _fit_measures(recommender: Recommender) -> dict[str, float]:
+    fitted = getattr(recommender, "fitted", None)
+    if not isinstance(fitted, Fitted):
+        return {}
+    return {"fit_epochs": float(fitted.epochs), "fit_cut_short": float(fitted.out_of_time)}
 
 
 def _rank(recommender: Recommender, split: Split, progress: Progress) -> tuple[Rows, Rows]:

@@ -75,6 +75,15 @@ def test_no_run_begins_when_time_is_up() -> None:
     assert report["cut_short"] == ["popular (seed 0): not begun", "popular-7d (seed 0): not begun"]
 
 
+def test_a_fit_that_was_cut_short_says_so_and_is_tested_all_the_same() -> None:
+    report = evaluate(dataset(), Options(models=("popular", "sasrec"), fit_minutes=1e-9), Watch())
+    assert report["cut_short"] == ["sasrec (seed 0): its fit, in epoch 1"]
+    assert report["fit_minutes"] == 1e-9
+    assert report["models"]["sasrec"]["fit_epochs"] == 1
+    assert report["models"]["sasrec"]["tests"] == report["models"]["popular"]["tests"] > 0
+    assert "fit_epochs" not in report["models"]["popular"]
+
+
 def test_a_walk_that_was_cut_short_says_so() -> None:
     options = Options(protocol="prequential", models=("popular-decayed",), minutes=0.2 / 60)
     report = evaluate(dataset(40_000), options, Watch())

@@ -15,7 +15,12 @@ demo: $(STAMP)
 	$(BIN)/headwater demo $(ARGS)
 
 test: $(STAMP)
+ifeq ($(ARGS),)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --ignore tests/integration
+	$(BIN)/python -m pytest tests/integration
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

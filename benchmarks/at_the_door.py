@@ -30,7 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 from exporters.asks import RankAsk, RecommendAsk
-from exporters.ranking import Slate
+from exporters.slates import Slate
 from streamer.baselines import DEPTH, Taken, measure
 from streamer.events import Event
 from streamer.in_process import InProcess

@@ -1,8 +1,9 @@
 """Checks of a running compose, from outside: through Kafka's host listener, HTTP and Prometheus.
 
-python deploy/smoke.py reacts STATE.json       an event from Kafka changes the session and the list of its user
-python deploy/smoke.py dashboard               every query of the dashboard is answered with data
-python deploy/smoke.py remembers STATE.json    after a restart: the session and the model version are still there
+python -m deploy.smoke reacts STATE.json       an event from Kafka changes the session and the list of its user
+python -m deploy.smoke dashboard               every query of the dashboards has data, every alert is evaluated
+python -m deploy.smoke demo                    what the demo profile publishes shows in Prometheus and on the page
+python -m deploy.smoke remembers STATE.json    after a restart: the session and the model version are still there
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Any, NoReturn, TypeVar
 import httpx
 from kafka import KafkaProducer
 
+from deploy.dashboards.live import Row, alert_rows, panel_rows, queries
+
 Found = TypeVar("Found")
 
 KAFKA = "localhost:29092"
 SERVER = httpx.Client(base_url="http://localhost:8080", timeout=15)
 PROMETHEUS = httpx.Client(base_url="http://localhost:9090", timeout=15)
-DASHBOARDS = Path(__file__).parent / "grafana" / "dashboards"
 GENRES, ITEMS_A_GENRE, READERS = 3, 8, 20
 
 
@@ -147,35 +149,44 @@ def remembers(state: Path) -> None:
 
 
 def dashboard() -> None:
-    """Every query of the dashboard is answered with data."""
-    missing: dict[str, str] = {}
+    """Every query of the dashboards is answered with data, and every alert is evaluated."""
 
-    def look() -> bool | None:
-        missing.clear()
-        missing.update({where: query for where, query in queries() if not has_data(query)})
+    def rows() -> list[Row]:
         SERVER.post("/recommend", json={"user_id": "reader-1"})
-        return None if missing else True
+        return panel_rows(PROMETHEUS) + alert_rows(PROMETHEUS)
 
-    until = time.monotonic() + 90
-    while look() is None and time.monotonic() < until:
+    until, found = time.monotonic() + 90, rows()
+    while not all(row.alive for row in found) and time.monotonic() < until:
         time.sleep(2)
-    for where, query in missing.items():
-        print(f"FAIL  dashboard: {where}: no data for {query}")
-    if missing:
-        sys.exit(1)
-    print(f"ok    dashboard: Prometheus answers all {len(queries())} queries with data")
+        found = rows()
+    print(*found, sep="\n")
+    if not all(row.alive for row in found):
+        fail("dashboard: see the rows above")
+    print(f"ok    dashboard: Prometheus answers all {len(queries())} queries and evaluates every alert")
 
 
-def queries() -> list[tuple[str, str]]:
-    """(panel, PromQL) of every dashboard."""
-    panels = [panel for path in sorted(DASHBOARDS.glob("*.json")) for panel in json.loads(path.read_text())["panels"]]
-    return [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+def demo() -> None:
+    """See what the demo profile publishes in Prometheus, and the page with its figures."""
+    before = consumed()
+
+    def look() -> float | None:
+        now = consumed()
+        return now if now > before else None
+
+    more = wait_for("Prometheus counts the demo's events", look, 120)
+    print(f"ok    demo: Prometheus has counted {more - before:.0f} more events")
+    page = SERVER.get("/").raise_for_status().text
+    stats = wait_for("the page's figures", lambda: SERVER.get("/stats").raise_for_status().json() or None)
+    if "<html" not in page.lower() or not stats:
+        fail(f"page: expected HTML and figures, found {page[:80]!r} and {stats}")
+    print("ok    demo: the page and its figures are there")
 
 
-def has_data(query: str) -> bool:
-    """Whether at least one value of the answer is a number."""
-    answer = PROMETHEUS.get("/api/v1/query", params={"query": query}).raise_for_status().json()
-    return any(sample["value"][1] != "NaN" for sample in answer["data"]["result"])
+def consumed() -> float:
+    """Events that the workers have consumed, as Prometheus knows it."""
+    query = {"query": "sum(headwater_events_consumed_total)"}
+    result = PROMETHEUS.get("/api/v1/query", params=query).raise_for_status().json()["data"]["result"]
+    return float(result[0]["value"][1]) if result else 0.0
 
 
 def main(arguments: list[str]) -> None:
@@ -187,6 +198,8 @@ def main(arguments: list[str]) -> None:
             remembers(Path(path))
         case ["dashboard"]:
             dashboard()
+        case ["demo"]:
+            demo()
         case _:
             sys.exit(__doc__)
 

@@ -9,7 +9,7 @@ keep=false
 python=${PYTHON:-.venv/bin/python}
 state=$(mktemp)
 compose() { docker compose -p headwater-smoke "$@"; }
-check() { "$python" deploy/smoke.py "$@"; }
+check() { "$python" -m deploy.smoke "$@"; }
 
 finish() {
   local status=$?
@@ -45,6 +45,16 @@ compose run --rm --no-deps -T --entrypoint promtool --volume "$PWD/deploy:/rules
 echo "ok    alerts: each rule goes off for its cause and for nothing else (promtool)"
 check reacts "$state"
 check dashboard
+compose --profile demo up -d --no-recreate replayer >/dev/null 2>&1
+check demo
+compose --profile demo rm -sf replayer >/dev/null 2>&1
+processes=()
+for service in worker trainer teacher labels foundation; do processes+=(--process "http://$service:9100"); done
+compose exec -T server headwater doctor --quiet "${processes[@]}"
+echo "ok    doctor: nothing is wrong"
+compose exec -T worker headwater backup /tmp/smoke.tar >/dev/null
+compose exec -T worker headwater restore --check /tmp/smoke.tar
+echo "ok    backup: taken while everything runs, and whole"
 compose down --timeout 30 >/dev/null 2>&1
 up
 echo "ok    restart: down and up again, everything is healthy"

@@ -1,4 +1,4 @@
-"""Announcements on ``headwater.models``: a version was published, refused, rolled back to, released, or asked for."""
+"""Announcements on ``headwater.models``: of versions, of what became of them, and of what is asked for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["published", "rolled_back", "released", "refused", "asked"]
+Kind = Literal["published", "rolled_back", "released", "refused", "asked", "held", "repair"]
+_ASIDE = ("refused", "asked", "held", "repair")  # they change nothing that serves
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One announcement (JSON, keyed by model name, so that the compacted topic holds the latest of each model).
 
-    ``rolled_back`` pins servers to the version, ``released`` lets them follow again, ``refused`` and
-    ``asked`` (somebody wants a new version now) change nothing.
+    ``rolled_back`` pins servers to the version, ``released`` lets them follow again. ``refused``, ``asked`` (somebody
+    wants a new version now), ``held`` (publishing is on hold) and ``repair`` (a server's rows of ``table`` in
+    ``buckets`` are not the trainer's) change nothing that serves.
     """
 
     name: str
@@ -26,11 +28,18 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     offsets: dict[str, Any] = {}
     reason: str = ""
     time_ms: int = 0
+    table: str = ""
+    buckets: list[int] = []
+
+    @property
+    def moves_servers(self) -> bool:
+        """Whether a server has to act on it."""
+        return self.kind not in _ASIDE
 
     @property
     def key(self) -> bytes:
-        """The compaction key. Refusals and requests have their own: they must not hide the version that serves."""
-        return f"{self.name}:{self.kind}".encode() if self.kind in ("refused", "asked") else self.name.encode()
+        """The compaction key. What moves no server has its own: it must not hide the version that serves."""
+        return self.name.encode() if self.moves_servers else f"{self.name}:{self.kind}".encode()
 
 
 _decoder = msgspec.json.Decoder(Announcement)

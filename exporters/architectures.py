@@ -17,7 +17,7 @@ from exporters.errors import ExportError, ParityError
 from exporters.modules import shaken_copy, values_of
 from exporters.onnx import Binding, Exported, export, with_values
 from exporters.parity import Reference, compare
-from exporters.runtime import RankerSession
+from exporters.session import Execution, RankerSession
 from online_models.learner import Graph
 
 _PLAIN = (bool, int, float, str, bytes, tuple, type(None))
@@ -113,7 +113,7 @@ def _source(kind: type) -> str:
 
 def _prove(exported: Exported, graph: Graph, module: nn.Module) -> None:
     shaken = shaken_copy(module)
-    session = RankerSession(with_values(exported, values_of(shaken)))
+    session = RankerSession(with_values(exported, values_of(shaken)), Execution(providers=("CPU",)))
     try:
         report = compare(
             Reference(module=shaken, inputs=graph.inputs, outputs=graph.outputs), session, _PROOF_TOLERANCE

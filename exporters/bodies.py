@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ from exporters.limits import Limits
 from exporters.problem import Problem
 
 T = TypeVar("T")
+_BODY_SECONDS = 10.0
 
 
 async def read(request: Request, limit: int) -> bytes:
@@ -20,8 +22,16 @@ async def read(request: Request, limit: int) -> bytes:
     Raises
     ------
     Problem
-        413 ``too_large``.
+        413 ``too_large``, 408 ``too_slow``.
     """
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise Problem(408, "too_slow", f"The body has not come within {_BODY_SECONDS:g} s; send it again.") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     size = int(declared) if declared.isdecimal() else 0
     chunks: list[bytes] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.asks import Ask, RankAsk, SearchAsk, SimilarAsk
+from exporters.asks import Ask, RankAsk, RecommendAsk, SearchAsk, SimilarAsk
 from exporters.catalogue import Catalogue
 from exporters.filters import Filters
 from exporters.item_tables import ItemTables
@@ -61,25 +61,17 @@ class CandidateFinder:
     catalogue
         Titles, categories, availability.
     limits
-        Bounds of a request.
-    known_of
-        Items that a model of long histories finds for a user, best first.
+        Bounds of a request, asked for at each one.
     """
 
     def __init__(
-        self,
-        tables: ItemTables,
-        index: VectorIndex,
-        catalogue: Catalogue,
-        limits: Limits,
-        known_of: Callable[[str], Sequence[str]] = lambda user_id: (),
+        self, tables: ItemTables, index: VectorIndex, catalogue: Catalogue, limits: Callable[[], Limits]
     ) -> None:
         self._tables = tables
         self._index = index
         self._sources = CandidateSources(tables.neighbours)
         self._catalogue = catalogue
         self._limits = limits
-        self._known_of = known_of
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -97,6 +89,7 @@ class CandidateFinder:
         user_vector: NDArray[np.float32] | None,
         seen: Sequence[str],
         now_ms: int,
+        known: Sequence[str] = (),
     ) -> Pool:
         """Find candidates and drop what must not be shown.
 
@@ -112,47 +105,41 @@ class CandidateFinder:
             Items of the user, left out where the request says so.
         now_ms
             The moment to rank for; newer items are not offered as new.
+        known
+            Items that a model of long histories finds for the user, best first.
         """
         filters = Filters.of(ask, seen if ask.exclude_seen else ())
-        pool = self._pool(ask, filters, history_rows, user_vector, now_ms)
+        if searches_everywhere(ask):
+            return self._everywhere(ask, filters, history_rows, user_vector, now_ms, known)
+        pool = self._asked_for(ask, history_rows)
         mask = filters.mask(pool.item_ids, self._catalogue)
         kept = pool if mask.all() else pool.take(mask)
-        return kept if len(kept) <= self._limits.candidates else kept.take(np.arange(self._limits.candidates))
+        limit = self._limits().candidates
+        return kept if len(kept) <= limit else kept.take(np.arange(limit))
 
-    def _pool(
-        self,
-        ask: Ask,
-        filters: Filters,
-        history_rows: NDArray[np.int64],
-        user_vector: NDArray[np.float32] | None,
-        now_ms: int,
-    ) -> Pool:
+    def _asked_for(self, ask: Ask, history_rows: NDArray[np.int64]) -> Pool:
         match ask:
             case RankAsk():
                 return self.given(ask.candidates, history_rows)
             case SearchAsk():
-                found = self._catalogue.search(ask.query, 2 * self._limits.candidates)
+                found = self._catalogue.search(ask.query, 2 * self._limits().candidates)
                 return self.given([name for name, _ in found], history_rows, [score for _, score in found])
             case SimilarAsk():
                 return self._around(ask.source_item_id, history_rows)
-        if ask.allow is not None:
-            return self.given(ask.allow, history_rows)
-        return self._everywhere(ask, filters, history_rows, user_vector, now_ms)
+        return self.given(ask.allow or (), history_rows)
 
     def given(
         self, item_ids: Sequence[str], history_rows: NDArray[np.int64], prior: Sequence[float] | None = None
     ) -> Pool:
         """Score given items by every source; repeats are dropped, unknown items score 0."""
-        first = {item_id: place for place, item_id in reversed(list(enumerate(item_ids)))}
-        places = sorted(first.values())
-        kept = tuple(item_ids[place] for place in places)
+        kept = tuple(dict.fromkeys(item_ids))
         rows = self._tables.rows(kept)
-        return Pool(
-            item_ids=kept,
-            rows=rows,
-            source_scores=self.score(history_rows, rows),
-            prior=None if prior is None else np.array([prior[place] for place in places], np.float32),
-        )
+        scores = self.score(history_rows, rows)
+        if prior is None:
+            return Pool(item_ids=kept, rows=rows, source_scores=scores)
+        first = dict(zip(reversed(item_ids), reversed(prior), strict=True))
+        fit = np.array([first[item_id] for item_id in kept], np.float32)  # [N]
+        return Pool(item_ids=kept, rows=rows, source_scores=scores, prior=fit)
 
     def popular(self, limit: int) -> list[str]:
         """Items that are popular now, then the newest."""
@@ -164,12 +151,19 @@ class CandidateFinder:
         """Neighbours of the source item in every table and in vector space, with their share of each source's best."""
         source = self._tables.rows([source_item_id])
         nearest, _ = self._index.similar(int(source[0]), _NEAREST)
-        rows, scores = self._sources.gather(source, self._limits.candidates, exclude=source, extra=nearest)
+        rows, scores = self._sources.gather(source, self._limits().candidates, exclude=source, extra=nearest)
         personal = [column for column, name in enumerate(self.source_names) if name != "popularity"]
         share = scores[:, personal] / np.maximum(scores[:, personal].max(axis=0, initial=0), 1e-9)  # [N, S']
         closeness = np.isin(rows, nearest).astype(np.float32)
         prior = (share.sum(axis=1) + closeness).astype(np.float32)
-        return self._named_pool(rows, self.score(history_rows, rows), prior)
+        ids = self._tables.item_ids(rows)
+        held = np.array([item_id is not None for item_id in ids], np.bool_)  # one may just have left the catalogue
+        return Pool(
+            item_ids=tuple([item_id for item_id in ids if item_id is not None]),
+            rows=rows[held],
+            source_scores=self.score(history_rows, rows[held]),
+            prior=prior[held],
+        )
 
     def _everywhere(
         self,
@@ -178,43 +172,36 @@ class CandidateFinder:
         history_rows: NDArray[np.int64],
         user_vector: NDArray[np.float32] | None,
         now_ms: int,
+        known: Sequence[str],
     ) -> Pool:
         nearest = np.zeros(0, np.int64) if user_vector is None else self._index.search(user_vector, _NEAREST)[0]
-        named = list(dict.fromkeys([*self._named(ask, now_ms), *self._known_of(ask.user_id)]))
+        named = tuple(dict.fromkeys([*self._named(ask, now_ms), *known]))
         named_rows = self._tables.rows(named)
         extra = np.concatenate([nearest, named_rows[named_rows > UNKNOWN]])
-        blocked = self._tables.rows(sorted(filters.deny))
+        blocked = self._tables.rows(tuple(filters.deny))
         # Availability and categories are looked at afterwards, so then ask for more than will be ranked.
+        limit = self._limits().candidates
         filtered = ask.categories is not None or (ask.available and bool(self._catalogue.unavailable))
-        limit = self._limits.candidates * (2 if filtered else 1)
-        without_row = tuple(name for name, row in zip(named, named_rows, strict=True) if row <= UNKNOWN)[:_NEW_ITEMS]
-        rows, scores = self._sources.gather(history_rows, limit, exclude=blocked, extra=extra)
-        pool = self._named_pool(rows, scores)
-        return pool if not without_row else _joined(self.given(without_row, history_rows), pool)
-
-    def _named_pool(
-        self, rows: NDArray[np.int64], scores: NDArray[np.float32], prior: NDArray[np.float32] | None = None
-    ) -> Pool:
-        """Name the rows; one whose item has just left the catalogue is dropped."""
-        ids = self._tables.item_ids(rows)
-        held = np.fromiter((item_id is not None for item_id in ids), np.bool_, len(ids))
+        read = self._sources.read(history_rows)
+        rows = read.best(limit * (2 if filtered else 1), blocked, extra)  # [N']
+        without_row = [name for name, row in zip(named, named_rows.tolist(), strict=True) if row <= UNKNOWN]
+        without_row = without_row[:_NEW_ITEMS]
+        ids = [*without_row, *self._tables.item_ids(rows)]
+        rows = np.concatenate([np.full(len(without_row), UNKNOWN, np.int64), rows])
+        kept = np.flatnonzero(filters.mask(ids, self._catalogue))[:limit]  # [N]
         return Pool(
-            item_ids=tuple(item_id for item_id in ids if item_id is not None),
-            rows=rows[held],
-            source_scores=scores[held],
-            prior=None if prior is None else prior[held],
+            item_ids=tuple([ids[place] or "" for place in kept.tolist()]),
+            rows=rows[kept],
+            source_scores=read.of(rows[kept]),
         )
 
     def _named(self, ask: Ask, now_ms: int) -> list[str]:
         """Items that no table may know yet: the newest, and those of the categories that were asked for."""
         if ask.categories is not None:
-            return self._catalogue.in_categories(ask.categories, self._limits.candidates)
+            return self._catalogue.in_categories(ask.categories, self._limits().candidates)
         return self._catalogue.newest(_NEW_ITEMS, now_ms)
 
 
-def _joined(first: Pool, second: Pool) -> Pool:
-    return Pool(
-        item_ids=first.item_ids + second.item_ids,
-        rows=np.concatenate([first.rows, second.rows]),
-        source_scores=np.concatenate([first.source_scores, second.source_scores]),
-    )
+def searches_everywhere(ask: Ask) -> bool:
+    """Whether candidates come from the whole catalogue, and not from the request."""
+    return isinstance(ask, RecommendAsk) and ask.allow is None

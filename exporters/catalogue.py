@@ -7,7 +7,7 @@ import heapq
 import math
 import re
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -49,6 +49,7 @@ class Catalogue:
         self._items: dict[str, Item] = {}
         self._postings: defaultdict[str, set[str]] = defaultdict(set)
         self._categories: defaultdict[str, set[str]] = defaultdict(set)
+        self._category_sizes: Counter[str] = Counter()
         self._dated: list[tuple[int, str]] = []  # sorted by publication
         self.unavailable: set[str] = set()
         self._lock = threading.Lock()
@@ -70,6 +71,7 @@ class Catalogue:
                 self.unavailable.add(item.item_id)
             for word in _terms(item):
                 self._postings[word].add(item.item_id)
+            self._category_sizes.update(item.categories)
             for category in item.categories:
                 self._categories[category.lower()].add(item.item_id)
             if item.published_time_ms is not None:
@@ -87,6 +89,7 @@ class Catalogue:
             return
         for word in _terms(old):
             self._postings[word].discard(item_id)
+        self._category_sizes.subtract(old.categories)
         for category in old.categories:
             self._categories[category.lower()].discard(item_id)
         if old.published_time_ms is not None:
@@ -97,6 +100,11 @@ class Catalogue:
         with self._lock:
             end = bisect.bisect_right(self._dated, (before_ms + 1, ""))
             return [item_id for _, item_id in reversed(self._dated[max(0, end - limit) : end])]
+
+    def category_sizes(self) -> dict[str, int]:
+        """How many items each category has, by its name as it was given."""
+        with self._lock:
+            return {name: items for name, items in self._category_sizes.items() if items > 0}
 
     def in_categories(self, categories: Collection[str], limit: int) -> list[str]:
         """Ids of up to ``limit`` items of any of the categories, in the order of their ids."""

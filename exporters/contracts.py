@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """What the feature store knows of a user at one moment. Arrays run oldest first; times are milliseconds."""
+    """What the feature store knows of a user at one moment. Arrays run oldest first; times are milliseconds.
+
+    ``moment_ms`` is that moment; a store that leaves it out means the one that was asked for.
+    """
 
     user_id: str
     item_ids: list[str]
@@ -22,9 +25,10 @@ class Session:
     session_length: int
     last_event_id: str | None
     last_published_ms: int
-    features: NDArray[np.float32]  # [F] at the moment asked for
+    features: NDArray[np.float32]  # [F] at the moment
     feature_names: tuple[str, ...]
     raw: dict[str, Any] = field(default_factory=dict)
+    moment_ms: int | None = None
 
 
 class SessionStore(Protocol):

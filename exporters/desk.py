@@ -6,17 +6,24 @@ import asyncio
 import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+from prometheus_client import Counter, Histogram
 
 from exporters import metrics
 from exporters.asks import Ask
 from exporters.bodies import check
+from exporters.errors import StoreUnavailable
 from exporters.fallback import Fallback, LastLists
-from exporters.ranking import RankingPath, Slate, Stopwatch, is_shown
+from exporters.ordering import is_shown
+from exporters.ranking import RankingPath
 from exporters.services import Services
+from exporters.side_sources import SideSources
+from exporters.slates import Slate, Stopwatch
 from exporters.stability import ShownLists
 from exporters.students import ServedStudent
 
@@ -48,6 +55,7 @@ class Desk:
         self._services = services
         self._shown = ShownLists()
         self._lists = LastLists()
+        self._beside = SideSources()
         self._seats = {student.name: self._seat(student) for student in services.students}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ranking")
         self._publishing: set[asyncio.Task[None]] = set()
@@ -66,6 +74,8 @@ class Desk:
         watch = Stopwatch()
         seat = self._seats[self._services.students.answering(ask.user_id).name]
         slate = await self._slate(seat, ask, moment_ms)
+        if seat.path.student.canary is not None and ask.log:
+            seat.path.student.canary.count_list(ask.user_id, fallback=slate.fallback)
         impression_id = uuid.uuid4().hex
         document = self._document(seat, ask, slate, impression_id)
         if ask.log and slate.item_ids:
@@ -78,11 +88,14 @@ class Desk:
     async def close(self) -> None:
         """Wait for impressions under way and stop the threads."""
         if self._publishing:
-            await asyncio.wait(self._publishing, timeout=5)
+            _, lost = await asyncio.wait(self._publishing, timeout=5)
+            if lost:
+                _log.error("%d impressions were not taken by the broker in time and are lost", len(lost))
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._beside.close()
 
     def _seat(self, student: ServedStudent) -> _Seat:
-        path = RankingPath(self._services, self._shown, student)
+        path = RankingPath(self._services, self._shown, student, self._beside)
         return _Seat(path=path, fallback=Fallback(path.finder, self._services.catalogue, self._lists))
 
     async def _slate(self, seat: _Seat, ask: Ask, moment_ms: int) -> Slate:
@@ -92,6 +105,8 @@ class Desk:
             slate = await asyncio.wait_for(work, deadline_ms / 1_000)
         except TimeoutError:
             return self._fallen_back(seat, ask, "deadline")
+        except StoreUnavailable:  # the store says in the log when it goes and when it is back
+            return self._fallen_back(seat, ask, "store_unavailable")
         except Exception:
             _log.exception("ranking for %r failed; the fallback answers", ask.user_id)
             return self._fallen_back(seat, ask, "ranking_failed")
@@ -140,6 +155,7 @@ class Desk:
         }
         if ask.explain:
             document["state"] = slate.state
+            document["intents"] = slate.intents or {}
             document["source_names"] = seat.path.finder.source_names
         return document
 
@@ -178,25 +194,39 @@ class Desk:
         task.add_done_callback(self._publishing.discard)
 
     async def _published(self, impression: dict[str, Any]) -> None:
+        tracer = self._services.tracer
         try:
-            await self._services.door.publish_impression(impression)
-        except Exception:
+            with nullcontext() if tracer is None else tracer.span("publish impression"):
+                await self._services.door.publish_impression(impression)
+        except Exception as error:
             metrics.IMPRESSIONS.labels("failed").inc()
-            _log.exception("impression %s was not published", impression["impression_id"])
+            _log.error("impression %s was not published: %r", impression["impression_id"], error)
         else:
             metrics.IMPRESSIONS.labels("published").inc()
             self._services.board.counts["impressions"] += 1
 
     def _measure(self, route: str, ask: Ask, slate: Slate, timings_ms: dict[str, float]) -> None:
         for stage, milliseconds in timings_ms.items():
-            metrics.STAGE_SECONDS.labels(route, stage).observe(milliseconds / 1_000)
+            _stage_seconds(route, stage).observe(milliseconds / 1_000)
         board = self._services.board
         board.counts["rankings"] += 1
         board.ranking_ms.add(timings_ms["total"])
         board.saw_user(ask.user_id)
         metrics.CANDIDATES.observe(slate.candidates)
-        metrics.LISTS.labels(slate.student, route).inc()
-        metrics.RANKING_SECONDS.labels(slate.student).observe(timings_ms["total"] / 1_000)
+        lists, seconds = _student_metrics(slate.student or "", route)
+        lists.inc()
+        seconds.observe(timings_ms["total"] / 1_000)
         if slate.fallback:
             board.counts["fallbacks"] += 1
             metrics.FALLBACKS.labels(slate.reason).inc()
+
+
+@cache
+def _stage_seconds(route: str, stage: str) -> Histogram:
+    """Prometheus finds a child by its labels slowly, and there are few."""
+    return metrics.STAGE_SECONDS.labels(route, stage)
+
+
+@cache
+def _student_metrics(student: str, route: str) -> tuple[Counter, Histogram]:
+    return metrics.LISTS.labels(student, route), metrics.RANKING_SECONDS.labels(student)

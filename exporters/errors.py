@@ -31,6 +31,10 @@ class AssignmentError(ExporterError):
     """Shares of users are negative, do not sum to 1, or name a student that is not there."""
 
 
+class StoreUnavailable(ExporterError):
+    """The online store does not answer, or not in time."""
+
+
 class GateRefused(ExporterError):
     """A model was not published.
 

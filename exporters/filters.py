@@ -38,12 +38,12 @@ class Filters:
             available=ask.available,
         )
 
-    def mask(self, item_ids: Sequence[str], catalogue: Catalogue) -> NDArray[np.bool_]:
-        """Tell for each item whether it may be shown, [N]."""
-        blocked = self.deny | catalogue.unavailable if self.available and catalogue.unavailable else self.deny
-        kept = [item_id not in blocked for item_id in item_ids]
+    def mask(self, item_ids: Sequence[str | None], catalogue: Catalogue) -> NDArray[np.bool_]:
+        """Tell for each item whether it may be shown, [N]; None stands for an item that is gone."""
+        deny, away = self.deny, catalogue.unavailable if self.available else ()
+        kept = [item_id is not None and item_id not in deny and item_id not in away for item_id in item_ids]
         if self.allow is not None or self.categories is not None:
-            kept = [held and self._admits(name, catalogue) for held, name in zip(kept, item_ids, strict=True)]
+            kept = [held and self._admits(name or "", catalogue) for held, name in zip(kept, item_ids, strict=True)]
         return np.array(kept, np.bool_)
 
     def _admits(self, item_id: str, catalogue: Catalogue) -> bool:

@@ -50,7 +50,8 @@ class GateLimits:
 class RecentExamples:
     """The latest examples as inputs of a graph. Take them before they are learned, or the new model has seen them.
 
-    ``labels`` [B, N] is above 0 at what was taken; ``mask`` [B, N] is True where there is a candidate.
+    ``labels`` [B, N] is above 0 at what was taken; ``mask`` [B, N] is True where there is a candidate. ``rows`` says
+    which feeds hold item vectors, and of which rows: each version is then judged with its own vectors.
     """
 
     feeds: Mapping[str, NDArray[Any]]
@@ -58,6 +59,17 @@ class RecentExamples:
     mask: NDArray[np.bool_]
     graph: str = "rank"
     output: str = "logits"
+    rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def feeds_with(self, vectors: NDArray[np.float32] | None) -> dict[str, NDArray[Any]]:
+        """Give the feeds with the vectors [R, D] of a version; as they were taken where it has none."""
+        if vectors is None:
+            return dict(self.feeds)
+        gathered = {
+            name: np.where((rows < len(vectors))[..., None], vectors[np.minimum(rows, len(vectors) - 1)], 0)
+            for name, rows in self.rows.items()
+        }
+        return {**self.feeds, **{name: found.astype(np.float32) for name, found in gathered.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +149,26 @@ class Gate:
                 bad = int((~np.isfinite(value)).sum())
                 raise GateRefused(f"{what}_not_finite", f"{bad} of {value.size} values of {name!r} are NaN or infinite")
 
-    def check_outputs(self, recent: RecentExamples, session: Session, serving: Session | None) -> GateReport:
-        """Refuse a model whose outputs are not sane, or that is clearly worse than the one that serves."""
-        logits = session.run(dict(recent.feeds))[recent.output]
+    def check_outputs(
+        self,
+        recent: RecentExamples,
+        session: Session,
+        serving: Session | None,
+        vectors: NDArray[np.float32] | None = None,
+        serving_vectors: NDArray[np.float32] | None = None,
+    ) -> GateReport:
+        """Refuse a model whose outputs are not sane, or that is clearly worse than the one that serves.
+
+        Item vectors [R, D] are part of a version: where they are given, each of the two is judged with its own.
+        """
+        logits = session.run(recent.feeds_with(vectors))[recent.output]
         self._check_scale(logits, recent)
         score = ShadowScore.of(logits, recent.labels, recent.mask)
         examples = len(score.reciprocal_ranks)
         if serving is None:
             return GateReport(examples=examples, score=score, note="nothing serves yet")
         try:
-            theirs = serving.run(dict(recent.feeds))[recent.output]
+            theirs = serving.run(recent.feeds_with(serving_vectors))[recent.output]
         except Exception as error:  # an older version may take other inputs: no comparison, no refusal
             return GateReport(examples=examples, score=score, note=f"the serving version cannot be compared: {error}")
         shadow = ShadowScore.of(theirs, recent.labels, recent.mask)
@@ -185,6 +207,17 @@ class Gate:
                 f"{score.hit_rate:.3f} against {serving.hit_rate:.3f}); up to {self.limits.margin:g} less, with "
                 f"{doubt:.4f} of doubt, is allowed",
             )
+
+
+def row_problem(values: NDArray[np.floating[Any]], largest: float) -> str:
+    """Name what is wrong with one row of a table; empty where nothing is.
+
+    >>> row_problem(np.array([1., np.nan]), 10.), row_problem(np.array([11.]), 10.), row_problem(np.array([1.]), 10.)
+    ('not_finite', 'too_large', '')
+    """
+    if not np.isfinite(values).all():
+        return "not_finite"
+    return "too_large" if float(np.abs(values).max(initial=0)) > largest else ""
 
 
 def _mean(values: NDArray[Any]) -> float:

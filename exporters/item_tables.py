@@ -1,7 +1,8 @@
 """The server's mirror of the trainer's tables, kept up to date row by row.
 
-One consumer thread writes, many request threads read. Everything that changes together changes under one lock, so a
-reader never finds a vector under another item's id; :meth:`ItemTables.reading` holds that lock over several reads.
+One thread writes, many request threads read. Everything that changes together changes under one lock, so a reader never
+finds a vector under another item's id; :meth:`ItemTables.reading` holds that lock over several reads, and
+:meth:`ItemTables.consistent` reads again where something was written meanwhile.
 """
 
 from __future__ import annotations
@@ -11,39 +12,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.deltas import Row
+from exporters import table_digest
+from exporters.deltas import CATALOG, FEATURES, PURGE, SHARED, VECTORS, Row
 from exporters.errors import TableError
 from exporters.row_catalog import FIRST_ROW, RowCatalog
-from online_models.neighbours import NeighbourTable
+from exporters.row_writes import Block, RowRules, blocks_of
+from exporters.table_arrays import GuardedNeighbours, grown, places_of
 
-VECTORS, FEATURES, CATALOG = "item_vectors", "item_features", "catalog"
-SHARED = "*"  # the item id of a table's single row for everybody
-_CHUNK = 64  # rows applied under one hold of the lock: readers wait well below a millisecond
-
-
-class GuardedNeighbours(NeighbourTable):
-    """A neighbour table whose lookups wait for a row that is being written."""
-
-    def __init__(self, rows: int, width: int, lock: threading.RLock) -> None:
-        super().__init__(rows, width)
-        self._lock = lock
-
-    def lookup(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Neighbours and weights of rows [H] -> [H, M], [H, M]; rows past the end have none."""
-        with self._lock:
-            return super().lookup(rows)
+_OPTIMISTIC_READS = 2
+_PARTS: dict[str, type[np.generic]] = {"items": np.int32, "weights": np.float32}
+T = TypeVar("T")
 
 
 class ItemTables:
     """Vectors [R, D], features [R, G] and neighbour lists of every catalogue row, with the ids of the rows.
 
-    Row 0 is padding, row 1 the unknown item. Tables double when a row lies past their end.
+    Row 0 is padding, row 1 the unknown item. Tables double when a row lies past their end. While a version is pinned
+    (:meth:`pin`), readers see that version's tables, and the stream goes on in tables behind them.
 
     Parameters
     ----------
@@ -82,27 +72,51 @@ class ItemTables:
         on_applied: Callable[[list[float]], None] | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        capacity = max(capacity, FIRST_ROW)
-        self._lock = threading.RLock()
-        self.vectors = np.zeros((capacity, dimension), np.float32)  # [R, D]
-        self.features = np.zeros((capacity, feature_count), np.float32)  # [R, G]
-        self.neighbours = {name: GuardedNeighbours(capacity, width, self._lock) for name in sources}
-        self._steps = {name: np.full(capacity, -1, np.int64) for name in (VECTORS, FEATURES, *sources)}  # [R] each
-        self._catalog = RowCatalog(capacity)
-        self._row_limit, self._on_applied, self._clock_ms = row_limit, on_applied, clock_ms
+        self._lock, self._writing = threading.RLock(), threading.RLock()
+        self._rules = RowRules(
+            widths={VECTORS: dimension, FEATURES: feature_count}, sources=frozenset(sources), row_limit=row_limit
+        )
+        self._width, self._floor = width, 0  # rows older than the floor are of a lineage that was left
+        self.neighbours = {name: GuardedNeighbours(0, width, self._lock) for name in sources}
+        self._blank(max(capacity, FIRST_ROW))
+        self._on_applied, self._clock_ms = on_applied, clock_ms
         self._changed: set[int] = set()
-        self._held_back: dict[bytes, Row] | None = None
+        self._living: ItemTables | None = None
+        self.generation = 0  # grows with everything that is written
         self.refused: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return the number of rows that there is room for."""
         return len(self.vectors)
 
+    @property
+    def pinned(self) -> bool:
+        """Whether readers see a version's tables instead of the stream's."""
+        return self._living is not None
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Tables that :meth:`digest` knows."""
+        return (CATALOG, *self._steps)
+
     @contextmanager
     def reading(self) -> Iterator[ItemTables]:
         """Keep writers out while several things are read that must belong together."""
         with self._lock:
             yield self
+
+    def consistent(self, read: Callable[[], T]) -> T:
+        """Read several things that must belong together, without keeping anybody out.
+
+        Where a batch of rows was written meanwhile, everything is read again; the third time, writers wait.
+        """
+        for _ in range(_OPTIMISTIC_READS):
+            before = self.generation
+            found = read()
+            if before == self.generation:
+                return found
+        with self._lock:
+            return read()
 
     def row(self, item_id: str) -> int:
         """Row of an item; 1 (unknown) where it has none."""
@@ -111,12 +125,12 @@ class ItemTables:
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """Rows of items [K]; 1 where an item has none."""
         with self._lock:
-            return np.fromiter((self._catalog.row(item_id) for item_id in item_ids), np.int64, len(item_ids))
+            return np.array(self._catalog.rows(item_ids), np.int64)
 
     def item_ids(self, rows: NDArray[np.integer]) -> list[str | None]:
         """Ids of rows [K]; None where a row holds no item."""
         with self._lock:
-            return [self._catalog.item_id(int(row)) for row in rows]
+            return self._catalog.item_ids(rows)
 
     def live_rows(self) -> NDArray[np.int64]:
         """Rows that hold an item, in order."""
@@ -142,16 +156,14 @@ class ItemTables:
             return rows, self.vectors[rows], live
 
     def apply(self, rows: Iterable[Row]) -> int:
-        """Apply row deltas; returns how many changed something.
+        """Apply row deltas, all of them in one switch; returns how many changed something.
 
-        A row older (by its step) than what is held for it changes nothing; broken ones are counted in :attr:`refused`.
+        A row older (by its stamp) than what is held for it changes nothing; broken ones are counted in
+        :attr:`refused`.
         """
-        applied: list[Row] = []
-        pending = iter(rows)
-        while chunk := list(islice(pending, _CHUNK)):
-            with self._lock:
-                applied += [row for row in chunk if self._apply(row)]
-                self._scrub()
+        with self._writing:
+            sound = [row for row in rows if self._is_sound(row)]
+            applied = (self._living or self)._write(sound) if sound else []
         now_ms = self._clock_ms()
         ages_ms = [float(now_ms - row.oldest_ms) for row in applied if row.oldest_ms]
         if ages_ms and self._on_applied is not None:
@@ -159,7 +171,7 @@ class ItemTables:
         return len(applied)
 
     def load(self, arrays: Mapping[str, NDArray[Any]], item_ids: Sequence[str | None], step: int) -> None:
-        """Take over a version's tables and catalogue whole, in one switch.
+        """Take over a version's tables and catalogue whole, in one switch; ``step`` is their stamp.
 
         Tables that the version does not carry keep the rows whose item stays the same.
 
@@ -168,102 +180,142 @@ class ItemTables:
         TableError
             When a table has another width than this server was set up with; nothing has changed then.
         """
-        rows = max([len(self), len(item_ids), *(len(array) for array in arrays.values())])
-        fresh = {name: self._fitted(name, array, rows) for name, array in arrays.items()}
-        with self._lock:
-            self._grow_to(rows)
-            for row in self._catalog.replace(item_ids, step):
-                self._clear(row)
-            for name, array in fresh.items():
-                self._put_array(name, array)
-                self._steps[name.split(".")[0]][:] = step
-            self._held_back = None
-            self._changed.update(range(FIRST_ROW, rows))
+        with self._writing:
+            (self._living or self)._load(arrays, item_ids, step)
 
-    def restore_vectors(self, vectors: NDArray[np.float32], item_ids: Sequence[str | None]) -> None:
-        """Take back an earlier version's vectors and keep them there, whatever arrives, until :meth:`thaw`.
+    def pin(self, arrays: Mapping[str, NDArray[Any]], item_ids: Sequence[str | None], step: int) -> None:
+        """Show a version's tables, whatever arrives, until :meth:`unpin`; what arrives is kept behind them.
 
-        The catalogue, the features and the neighbour lists go on living: they belong to no version. An item that the
-        version did not know has a zero vector. Vectors that arrive meanwhile are kept for later.
+        Raises
+        ------
+        TableError
+            When a table has another width; nothing has changed then.
         """
-        known = {item_id: row for row, item_id in enumerate(item_ids) if item_id is not None}
-        earlier = self._fitted(VECTORS, vectors, max(len(vectors), FIRST_ROW))
-        with self._lock:
-            restored = np.zeros_like(self.vectors)
-            restored[:FIRST_ROW] = earlier[:FIRST_ROW]
-            for row in self._catalog.live_rows():
-                place = known.get(self._catalog.item_id(int(row)) or "")
-                if place is not None:
-                    restored[row] = earlier[place]
-            self.vectors = restored
-            self._held_back = self._held_back or {}
-            self._changed.update(range(FIRST_ROW, len(self)))
+        with self._writing:
+            for name, array in arrays.items():
+                self._fitted(name, array, len(array))
+            with self._lock:
+                if self._living is None:
+                    self._living = self._like()
+                    self._living._adopt(self)
+                self._blank(max(len(self), len(item_ids)))
+                self._load(arrays, item_ids, step)
 
-    def thaw(self) -> int:
-        """Let vectors follow the stream again, starting with those that arrived meanwhile."""
-        with self._lock:
-            waiting, self._held_back = list((self._held_back or {}).values()), None
-            self._steps[VECTORS][:] = -1
-        return self.apply(waiting)
+    def unpin(self) -> None:
+        """Show the stream's tables again, exactly as they would be without the pin."""
+        with self._writing:
+            if self._living is None:
+                return
+            with self._lock:
+                self._adopt(self._living)
+                self._living = None
+                self._changed.update(range(FIRST_ROW, len(self)))
+                self.generation += 1
 
-    def _apply(self, row: Row) -> bool:
-        problem = self._problem(row)
+    def digest(self, table: str) -> NDArray[np.uint64]:
+        """Digest of a table of the stream, by bucket of rows (:mod:`exporters.table_digest`)."""
+        with self._writing:  # nobody else writes, so readers need not wait
+            return (self._living or self)._digest(table)
+
+    def _digest(self, table: str) -> NDArray[np.uint64]:
+        if table in self.neighbours:
+            held = self.neighbours[table]
+            rows = np.arange(len(held.items))
+            return table_digest.bucket_sums(table_digest.neighbour_digests(held.items, held.weights, rows), rows)
+        rows = self._catalog.live_rows()
+        if table == CATALOG:
+            ids = [self._catalog.item_id(int(row)) for row in rows]
+            return table_digest.bucket_sums(table_digest.id_digests(ids, rows), rows)
+        values = self.vectors if table == VECTORS else self.features
+        return table_digest.bucket_sums(table_digest.row_digests(values[rows], rows), rows)
+
+    def _is_sound(self, row: Row) -> bool:
+        problem = self._rules.problem(row)
         if problem:
             self.refused[problem] += 1
-            return False
-        self._grow_to(row.row + 1)
-        if row.item_id == SHARED:
-            return self._put(row)
-        freed = self._catalog.assign(row.item_id, row.row, row.step)
-        if freed is None:
-            return False
-        for place in freed:
-            self._clear(place)
-        return True if row.table == CATALOG else self._put(row)
+        return not problem
 
-    def _problem(self, row: Row) -> str:
-        if row.row >= self._row_limit:
-            return "row_limit"
-        if row.table == CATALOG:
-            return "" if row.row == -1 or row.row >= FIRST_ROW else "reserved_row"
-        if row.table not in self._steps:
-            return "unknown_table"
-        if row.row < (0 if row.item_id == SHARED else FIRST_ROW):
-            return "reserved_row"
-        return self._content_problem(row)
+    def _write(self, rows: list[Row]) -> list[Row]:
+        rows = [row for row in rows if row.stamp >= self._floor]
+        if not rows:
+            return []
+        blocks = blocks_of(rows, self._rules, self._width)
+        named = np.ones(len(rows), np.bool_)
+        written = np.array([row.table in (CATALOG, PURGE) for row in rows], np.bool_)
+        last = 1 + max(row.row for row in rows)
+        plain = last <= len(self) and all(self._is_plain(row) for row in rows)
+        parts = [self._part(block, named) for block in blocks] if plain else []  # nobody else writes meanwhile
+        with self._lock:
+            if not plain:
+                self._grow_to(last)
+                named = self._assign(rows)
+                parts = [self._part(block, named) for block in blocks]
+            for part in parts:
+                self._put(part)
+            self._scrub()
+            self.generation += 1
+        for part in parts:
+            written[part.places] = True
+        return [row for row, counts in zip(rows, (written & named).tolist(), strict=True) if counts]
 
-    def _content_problem(self, row: Row) -> str:
-        if row.table in (VECTORS, FEATURES):
-            width = (self.vectors if row.table == VECTORS else self.features).shape[1]
-            return _sized(row.values, width) or ("" if np.isfinite(row.value_array()).all() else "not_finite")
-        if len(row.weights) % 4 or _sized(row.neighbours, len(row.weights) // 4):
-            return "wrong_length"
-        return "" if np.isfinite(row.neighbour_arrays()[1]).all() else "not_finite"
+    def _is_plain(self, row: Row) -> bool:
+        """Whether a row says nothing new of the catalogue."""
+        if row.table in (CATALOG, PURGE):
+            return False
+        return row.item_id == SHARED or self._catalog.row(row.item_id) == row.row
 
-    def _put(self, row: Row) -> bool:
-        if row.table == VECTORS and self._held_back is not None:
-            self._held_back[row.key] = row
-            return False
-        steps = self._steps[row.table]
-        if row.step < steps[row.row]:
-            return False
-        steps[row.row] = row.step
-        if row.table == VECTORS:
-            self.vectors[row.row] = row.value_array()
-            self._changed.add(row.row)
-        elif row.table == FEATURES:
-            self.features[row.row] = row.value_array()
-        else:
-            self.neighbours[row.table].put(row.row, *row.neighbour_arrays())
-        return True
+    def _assign(self, rows: list[Row]) -> NDArray[np.bool_]:
+        """Follow what rows say of the catalogue, in order; returns which of them still count at the end, [K]."""
+        counts = np.ones(len(rows), np.bool_)
+        for place, row in enumerate(rows):
+            if row.table == PURGE:
+                freed: list[int] | None = self._purge(row.stamp)
+            else:
+                freed = [] if row.item_id == SHARED else self._catalog.assign(row.item_id, row.row, row.stamp)
+            counts[place] = freed is not None
+            for old in freed or ():
+                self._clear(old)
+        for place, row in enumerate(rows):
+            if row.table not in (CATALOG, PURGE) and row.item_id != SHARED:
+                counts[place] &= self._catalog.row(row.item_id) == row.row
+        return counts
+
+    def _part(self, block: Block, counts: NDArray[np.bool_]) -> Block:
+        """Leave out what is older than what is held, or is not named any more."""
+        return block.where(counts[block.places] & block.fresh(self._steps[block.table][block.rows]))
+
+    def _put(self, block: Block) -> None:
+        self._steps[block.table][block.rows] = block.stamps
+        items = block.rows >= FIRST_ROW
+        self._catalog.touch(block.rows[items], block.stamps[items])
+        for array, content in zip(self._arrays(block.table), block.content, strict=True):
+            array[block.rows] = content
+        if block.table == VECTORS:
+            self._changed.update(block.rows.tolist())
+
+    def _arrays(self, table: str) -> tuple[NDArray[Any], ...]:
+        if table in self.neighbours:
+            return self.neighbours[table].items, self.neighbours[table].weights
+        return (self.vectors if table == VECTORS else self.features,)
+
+    def _purge(self, stamp: int) -> list[int]:
+        """Forget what was last named before ``stamp``, and take nothing as old from now on."""
+        self._floor = max(self._floor, stamp)
+        for name, steps in self._steps.items():
+            old = np.flatnonzero((steps >= 0) & (steps < stamp))
+            steps[old] = -1
+            for array in self._arrays(name):
+                array[old] = 0
+            if name == VECTORS:
+                self._changed.update(old.tolist())
+        return self._catalog.purge(stamp)
 
     def _clear(self, row: int) -> None:
         """Forget what a row said of the item that it held."""
-        self.vectors[row], self.features[row] = 0, 0
-        for table in self.neighbours.values():
-            table.items[row], table.weights[row] = 0, 0
-        for steps in self._steps.values():
+        for name, steps in self._steps.items():
             steps[row] = -1
+            for array in self._arrays(name):
+                array[row] = 0
         self._changed.add(row)
 
     def _scrub(self) -> None:
@@ -273,38 +325,68 @@ class ItemTables:
             return
         for name, table in self.neighbours.items():
             width = table.items.shape[1]
-            places = _places(table.items, list(freed))  # [P] into [R * M]
+            places = places_of(table.items, list(freed))  # [P] into [R * M]
             freed_at = np.array([freed[item] for item in table.items.ravel()[places].tolist()], np.int64)
             gone = places[freed_at > self._steps[name][places // width]]
             table.items.ravel()[gone], table.weights.ravel()[gone] = 0, 0
+
+    def _blank(self, rows: int) -> None:
+        """Start with empty tables of their own."""
+        self.vectors = np.zeros((rows, self._rules.widths[VECTORS]), np.float32)  # [R, D]
+        self.features = np.zeros((rows, self._rules.widths[FEATURES]), np.float32)  # [R, G]
+        for table in self.neighbours.values():
+            table.items = np.zeros((rows, self._width), np.int32)  # [R, M]
+            table.weights = np.zeros((rows, self._width), np.float32)
+        self._steps = {name: np.full(rows, -1, np.int64) for name in (VECTORS, FEATURES, *self.neighbours)}  # [R] each
+        self._catalog = RowCatalog(rows)
+        self._floor = 0
+
+    def _like(self) -> ItemTables:
+        widths = self._rules.widths
+        return ItemTables(
+            0, widths[VECTORS], widths[FEATURES], tuple(self.neighbours), self._width, row_limit=self._rules.row_limit
+        )
+
+    def _adopt(self, other: ItemTables) -> None:
+        """Take another one's tables for one's own; it must not be written any more."""
+        self.vectors, self.features = other.vectors, other.features
+        for name, table in self.neighbours.items():
+            table.items, table.weights = other.neighbours[name].items, other.neighbours[name].weights
+        self._steps, self._catalog, self._floor = other._steps, other._catalog, other._floor
+
+    def _load(self, arrays: Mapping[str, NDArray[Any]], item_ids: Sequence[str | None], step: int) -> None:
+        rows = max([len(self), len(item_ids), *(len(array) for array in arrays.values())])
+        fresh = {name: self._fitted(name, array, rows) for name, array in arrays.items()}
+        with self._lock:
+            self._grow_to(rows)
+            for row in self._catalog.replace(item_ids, step):
+                self._clear(row)
+            for name, array in fresh.items():
+                self._put_array(name, array)
+                self._steps[name.split(".")[0]][:] = step
+            self._changed.update(range(FIRST_ROW, rows))
+            self.generation += 1
 
     def _grow_to(self, rows: int) -> None:
         if rows <= len(self):
             return
         size = max(rows, 2 * len(self))
-        self.vectors, self.features = _grown(self.vectors, size, 0), _grown(self.features, size, 0)
-        self._steps = {name: _grown(steps, size, -1) for name, steps in self._steps.items()}
+        self.vectors, self.features = grown(self.vectors, size, 0), grown(self.features, size, 0)
+        self._steps = {name: grown(steps, size, -1) for name, steps in self._steps.items()}
         self._catalog.grow(size)
         for table in self.neighbours.values():
             table.grow(size)
 
-    def _array(self, name: str) -> NDArray[Any] | None:
-        if name in (VECTORS, FEATURES):
-            return self.vectors if name == VECTORS else self.features
-        source, _, part = name.partition(".")
-        if source in self.neighbours and part in ("items", "weights"):
-            return self.neighbours[source].items if part == "items" else self.neighbours[source].weights
-        return None
-
     def _fitted(self, name: str, array: NDArray[Any], rows: int) -> NDArray[Any]:
-        held = self._array(name)
-        if held is None or array.ndim != 2 or array.shape[1] != held.shape[1]:
-            expected = "no such table" if held is None else f"[rows, {held.shape[1]}]"
+        source, _, part = name.partition(".")
+        width = self._width if source in self.neighbours and part in _PARTS else self._rules.widths.get(name)
+        if width is None or array.ndim != 2 or array.shape[1] != width:
+            expected = "no such table" if width is None else f"[rows, {width}]"
             raise TableError(f"table {name!r} has shape {list(array.shape)}; this server holds {expected}")
-        return _grown(np.asarray(array, held.dtype), rows, 0)
+        return grown(np.asarray(array, _PARTS.get(part, np.float32)), rows, 0)
 
     def _put_array(self, name: str, array: NDArray[Any]) -> None:
-        array = _grown(array, len(self), 0)
+        array = grown(array, len(self), 0)
         if name == VECTORS:
             self.vectors = array
         elif name == FEATURES:
@@ -312,22 +394,3 @@ class ItemTables:
         else:
             source, _, part = name.partition(".")
             setattr(self.neighbours[source], part, array)
-
-
-def _places(items: NDArray[np.int32], rows: list[int]) -> NDArray[np.intp]:
-    """Flat places of some rows in neighbour lists; a few compares beat a set lookup of millions."""
-    flat = items.ravel()
-    if len(rows) <= 8:
-        return np.concatenate([np.flatnonzero(flat == row) for row in rows])
-    return np.flatnonzero(np.isin(flat, rows))
-
-
-def _sized(content: bytes, width: int) -> str:
-    return "" if len(content) == 4 * width else "wrong_length"
-
-
-def _grown(array: NDArray[Any], rows: int, fill: int) -> NDArray[Any]:
-    """Copy with room for ``rows``."""
-    grown = np.full((max(rows, len(array)), *array.shape[1:]), fill, array.dtype)
-    grown[: len(array)] = array
-    return grown

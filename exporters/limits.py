@@ -21,6 +21,8 @@ class Limits:
     query_characters: int = 256
     identifier_characters: int = 256
     deadline_ms: float = 150.0
+    sources_ms: float = 25.0  # after so long a list goes without the sources that have not answered
+    session_states_bytes: int = 64 * 1_048_576  # encoded sessions kept in memory; 0 keeps none
     wait_ms: float = 30_000.0  # longest wait for an event to become visible
     earliest_time_ms: int = 631_152_000_000
     future_tolerance_ms: float = 300_000.0

@@ -48,4 +48,47 @@ RANKING_SECONDS = Histogram(
 OUTCOMES = Counter(
     "headwater_serving_outcomes", "Interactions at the door by the student whose list they answer", ("model", "action")
 )
+SESSION_STATES = Counter(
+    "headwater_serving_session_states", "Encoded sessions: kept from before, or computed", ("how",)
+)
+SOURCES_LEFT_OUT = Counter(
+    "headwater_serving_sources_left_out", "Sources of candidates that a list went without, and why", ("source", "why")
+)
 ROWS_APPLIED = Counter("headwater_serving_rows_applied", "Rows of tables applied", ("model", "table"))
+RATE_LIMITED = Counter(
+    "headwater_http_rate_limited", "Requests beyond a caller's rate, by name of the key", ("caller",)
+)
+UNDER_WAY = Gauge("headwater_http_under_way", "Requests that are being answered")
+STORE_UP = Gauge("headwater_serving_store_up", "1 while the online store answers")
+STORE_FAILURES = Counter("headwater_serving_store_failures", "Reads of the online store that failed or took too long")
+FOLLOW_LAG = Gauge("headwater_serving_lag_records", "Records of a topic that the server has not applied", ("topic",))
+BROKER_SILENCE = Gauge("headwater_serving_broker_silence_seconds", "Seconds since the broker last answered the server")
+RELOADS = Counter("headwater_serving_reloads", "Reloads of the settings by outcome", ("outcome",))
+INDEX_ARRANGED_SECONDS = Histogram(
+    "headwater_serving_index_arranged_seconds",
+    "Time to put a large catalogue's vectors into cells anew, in the background",
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300),
+)
+PROVIDER_FALLBACKS = Counter(
+    "headwater_serving_provider_fallbacks",
+    "Graphs that went on without a provider of ONNX Runtime",
+    ("provider", "when"),
+)
+ROWS_REFUSED = Counter(
+    "headwater_serving_rows_refused", "Rows that were not applied, by what is wrong with them", ("model", "reason")
+)
+TABLE_PARITY_CHECKS = Counter(
+    "headwater_table_parity_checks", "Comparisons of a served table with the trainer's", ("model", "table", "outcome")
+)
+TABLE_PARITY_BUCKETS = Gauge(
+    "headwater_table_parity_buckets", "Buckets of rows that differed at the last comparison", ("model", "table")
+)
+TABLE_PARITY_SECONDS = Gauge(
+    "headwater_table_parity_seconds", "Time of the last comparison, while no row is applied", ("model", "table")
+)
+TABLE_PARITY_REPAIRS = Counter(
+    "headwater_table_parity_repairs", "Times that a trainer was asked to publish rows again", ("model", "table")
+)
+CANARIES = Counter(
+    "headwater_serving_canaries", "Versions that were tried on a share of the users", ("model", "outcome")
+)

@@ -11,11 +11,13 @@ from online_models.vocabulary import ACTIONS
 
 class _Told(msgspec.Struct):
     type: str = ""
+    user_id: str | None = None
     action: str | None = None
     impression_id: str | None = None
     model_version: str | None = None
 
 
+_NO_HIT = ("skip",)
 _decoder = msgspec.json.Decoder(_Told)
 
 
@@ -47,6 +49,9 @@ class Outcomes:
         if name is not None:
             action = told.action if told.action in ACTIONS else "other"  # clients must not make up label values
             metrics.OUTCOMES.labels(name, action).inc()
+            canary = self._students[name].canary
+            if canary is not None and told.user_id and action not in _NO_HIT:
+                canary.count_outcome(told.user_id)
         return name
 
     def _student(self, told: _Told) -> str | None:

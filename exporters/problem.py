@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import msgspec
@@ -14,12 +15,16 @@ _log = logging.getLogger(__name__)
 _TITLES = {
     400: "The body cannot be read",
     401: "The API key is missing or wrong",
+    403: "The API key does not allow this",
     404: "Not found",
     405: "Method not allowed",
+    408: "The body came too slowly",
     409: "Not possible now",
     413: "The body is too large",
     422: "The request breaks the contract",
-    503: "Not ready",
+    429: "Too many requests",
+    500: "The server failed",
+    503: "Not possible for a while",
 }
 
 
@@ -34,12 +39,17 @@ class Problem(Exception):
         A short machine-readable word (``too_large``, ``wrong_type`` …).
     detail
         What was given, what is allowed.
+    retry_after_seconds
+        When it is worth another try; rounded up in the header ``Retry-After``.
     members
         Further members of the problem document.
     """
 
-    def __init__(self, status: int, reason: str, detail: str, **members: Any) -> None:
+    def __init__(
+        self, status: int, reason: str, detail: str, *, retry_after_seconds: float | None = None, **members: Any
+    ) -> None:
         super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
         self.status = status
         self.reason = reason
         self.detail = detail
@@ -61,8 +71,22 @@ def respond(problem: Problem) -> Response:
         **problem.members,
     }
     body = msgspec.json.encode(document)
-    headers = {"WWW-Authenticate": "X-API-Key"} if problem.status == 401 else None
-    return Response(body, problem.status, headers, media_type="application/problem+json")
+    return Response(body, problem.status, _headers(problem), media_type="application/problem+json")
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    headers = {}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "X-API-Key"
+    if problem.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_seconds)))
+    return headers
+
+
+def crashed(method: str, path: str, error: BaseException) -> Response:
+    """Log what no handler expected and turn it into a problem that tells the client nothing of it."""
+    _log.error("%s %s failed", method, path, exc_info=error)
+    return respond(Problem(500, "internal", "The server failed on this request; its log has the reason."))
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:
@@ -73,7 +97,9 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reason = "not_found" if error.status_code == 404 else "http_error"
-    return respond(Problem(error.status_code, reason, f"{request.method} {request.url.path}: {error.detail}"))
+    response = respond(Problem(error.status_code, reason, f"{request.method} {request.url.path}: {error.detail}"))
+    response.headers.update(error.headers or {})  # 405 says what is allowed
+    return response
 
 
 async def _on_bad_parameter(_: Request, error: Exception) -> Response:
@@ -82,14 +108,8 @@ async def _on_bad_parameter(_: Request, error: Exception) -> Response:
     return respond(Problem(422, "wrong_type", given))
 
 
-async def _on_crash(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return respond(Problem(500, "internal", "The server failed on this request; its log has the reason."))
-
-
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_bad_parameter)
-    app.add_exception_handler(Exception, _on_crash)

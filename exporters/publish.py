@@ -7,20 +7,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from exporters.announcements import Announcement, Kind
 from exporters.architectures import Architectures, architecture_key
+from exporters.deltas import VECTORS
 from exporters.errors import ExporterError, GateRefused
 from exporters.gate import Gate, GateReport, RecentExamples
 from exporters.manifest import Manifest
 from exporters.modules import frozen_copy, values_of
 from exporters.onnx import with_values
 from exporters.parity import TOLERANCE, ParityReport, Reference, compare
+from exporters.precision import is_int8
+from exporters.quantize import Int8Forms, Plain, int8_forms
 from exporters.registry import Draft, GraphFile, Registry
-from exporters.runtime import RankerSession
+from exporters.session import Execution, RankerSession
 from online_models.learner import Graph
+
+_ON_THE_CPU = Execution(providers=("CPU",))  # what is judged must not depend on who judges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,15 @@ class _Prepared:
     session: RankerSession
     parity: ParityReport
     module: nn.Module
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Served:
+    """The version that new ones are compared with."""
+
+    version: str = ""
+    sessions: Mapping[str, RankerSession] = field(default_factory=dict)
+    vectors: NDArray[np.float32] | None = None  # [R, D]
 
 
 @dataclass
@@ -45,6 +60,8 @@ class DensePublisher:
         Largest difference between torch and ONNX Runtime (see :class:`exporters.parity.ParityReport`).
     gate
         What is refused.
+    int8
+        Publish an int8 form beside each graph, where it ranks no worse (:mod:`exporters.quantize`).
     """
 
     registry: Registry
@@ -53,8 +70,9 @@ class DensePublisher:
     announce: Callable[[Announcement], None] | None = None
     tolerance: float = TOLERANCE
     gate: Gate = field(default_factory=Gate)
+    int8: bool = False
     architectures: Architectures = field(init=False)
-    _served: tuple[str, dict[str, RankerSession]] = field(default=("", {}), init=False, repr=False)
+    _served: _Served = field(default_factory=_Served, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Open the cache of exported graphs beside the versions."""
@@ -70,6 +88,7 @@ class DensePublisher:
         offsets: Mapping[str, Any],
         step: int,
         checks: RecentExamples | None = None,
+        epoch: int = 0,
     ) -> Manifest:
         """Publish a version.
 
@@ -87,6 +106,8 @@ class DensePublisher:
             Quality, positions in the source topics, learned examples.
         checks
             Recent examples for the gate; without them only weights and parity are checked.
+        epoch
+            Which start of the learner this is (:func:`exporters.deltas.stamp_of`).
 
         Raises
         ------
@@ -98,18 +119,22 @@ class DensePublisher:
         try:
             prepared = {name: self._prepare(name, graph) for name, graph in graphs.items()}
             self.gate.check_finite(tables, "tables")
-            report = self._shadow(prepared, checks)
+            self.gate.check_values({name: table for name, table in tables.items() if name == VECTORS})
+            report = self._shadow(prepared, checks, tables)
+            smaller = self._int8(prepared, graphs, checks, tables)
         except GateRefused as refusal:
             reason = f"{refusal.reason}: {refusal}"
             self._tell(Announcement(name=self.name, kind="refused", reason=reason, step=step, time_ms=_now_ms()))
             raise
         draft = Draft(
-            name=self.name, step=step, tables=tables, item_ids=item_ids, meta=meta, metrics=metrics, offsets=offsets,
-            graphs={name: item.file for name, item in prepared.items()},
-            parity={name: item.parity.max_abs for name, item in prepared.items()}, gate=report.as_dict(),
+            name=self.name, epoch=epoch, step=step, tables=tables, item_ids=item_ids, meta=meta, metrics=metrics,
+            offsets=offsets,
+            graphs={name: item.file for name, item in prepared.items()} | smaller.files,
+            parity={name: item.parity.max_abs for name, item in prepared.items()} | smaller.parity,
+            gate=report.as_dict() | ({"int8": smaller.note} if smaller.note else {}),
         )  # fmt: skip
         written = self.registry.publish(draft)
-        self._remember(written, prepared)
+        self._remember(written, prepared, tables)
         self._tell(announcement_of(self.registry, written, "published"))
         return written
 
@@ -131,37 +156,68 @@ class DensePublisher:
     def _filled(self, key: str, graph: Graph, module: nn.Module) -> _Prepared:
         exported = self.architectures.get(key, graph, module)
         content = with_values(exported, values_of(module))
-        session = RankerSession(content)
+        session = RankerSession(content, _ON_THE_CPU)
         reference = Reference(module=module, inputs=graph.inputs, outputs=graph.outputs)
         file = GraphFile(content=content, architecture=key, inputs=exported.inputs, outputs=exported.outputs)
         return _Prepared(file=file, session=session, parity=compare(reference, session, self.tolerance), module=module)
 
-    def _shadow(self, prepared: Mapping[str, _Prepared], checks: RecentExamples | None) -> GateReport:
+    def _shadow(
+        self, prepared: Mapping[str, _Prepared], checks: RecentExamples | None, tables: Mapping[str, NDArray[Any]]
+    ) -> GateReport:
         if checks is None or checks.graph not in prepared:
             return GateReport(note="no recent examples were given")
-        return self.gate.check_outputs(checks, prepared[checks.graph].session, self._serving(checks.graph))
+        session, serving = prepared[checks.graph].session, self._serving(checks.graph)
+        return self.gate.check_outputs(checks, session, serving, tables.get(VECTORS), self._served.vectors)
+
+    def _int8(
+        self,
+        prepared: Mapping[str, _Prepared],
+        graphs: Mapping[str, Graph],
+        checks: RecentExamples | None,
+        tables: Mapping[str, NDArray[Any]],
+    ) -> Int8Forms:
+        if not self.int8:
+            return Int8Forms()
+        plain = {
+            name: Plain(
+                file=item.file,
+                session=item.session,
+                reference=Reference(module=item.module, inputs=graphs[name].inputs, outputs=graphs[name].outputs),
+            )
+            for name, item in prepared.items()
+        }
+        return int8_forms(plain, self.gate, checks, tables.get(VECTORS))
 
     def _serving(self, graph: str) -> RankerSession | None:
         """Give the graph that serves now, loaded once a version."""
         pointer = self.registry.current(self.name)
         if pointer is None:
             return None
-        if self._served[0] != pointer.version:
-            self._served = (pointer.version, self._load(pointer.version))
-        return self._served[1].get(graph)
+        if self._served.version != pointer.version:
+            self._served = self._load(pointer.version)
+        return self._served.sessions.get(graph)
 
-    def _load(self, version: str) -> dict[str, RankerSession]:
+    def _load(self, version: str) -> _Served:
         folder = self.registry.folder(self.name, version)
         try:
             held = self.registry.verify(self.name, version)
-            return {name: RankerSession((folder / info.file).read_bytes()) for name, info in held.graphs.items()}
+            sessions = {
+                name: RankerSession((folder / info.file).read_bytes(), _ON_THE_CPU)
+                for name, info in held.graphs.items()
+                if not is_int8(name)
+            }
+            vectors = self.registry.tables(self.name, version).arrays.get(VECTORS)
         except (ExporterError, OSError):  # a damaged version is no measure for a new one
-            return {}
+            return _Served(version=version)
+        return _Served(version=version, sessions=sessions, vectors=vectors)
 
-    def _remember(self, written: Manifest, prepared: Mapping[str, _Prepared]) -> None:
+    def _remember(
+        self, written: Manifest, prepared: Mapping[str, _Prepared], tables: Mapping[str, NDArray[Any]]
+    ) -> None:
         pointer = self.registry.current(self.name)
         if pointer is not None and pointer.version == written.version:
-            self._served = (written.version, {name: item.session for name, item in prepared.items()})
+            sessions = {name: item.session for name, item in prepared.items()}
+            self._served = _Served(version=written.version, sessions=sessions, vectors=tables.get(VECTORS))
 
     def _tell(self, announcement: Announcement) -> None:
         if self.announce is not None:

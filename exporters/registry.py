@@ -4,6 +4,7 @@
 
     <directory>/architectures/<hash>/graph.onnx, bindings.json      graphs without values (exporters.architectures)
     <directory>/versions/<name>/current.json                        the pointer
+    <directory>/versions/<name>/hold.json, trial.json, epoch.json   publishing on hold, a canary, the trainer's starts
     <directory>/versions/<name>/<version>/manifest.json, <graph>.onnx, tables.safetensors
 """
 
@@ -21,11 +22,13 @@ from numpy.typing import NDArray
 
 from exporters import files, manifest
 from exporters.errors import RegistryError
-from exporters.manifest import GraphInfo, Manifest, Pointer
+from exporters.manifest import Epoch, GraphInfo, Hold, Manifest, Pointer, Trial
 from exporters.version_tables import VersionTables, pack, unpack
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"(\d{6,})-[0-9a-f]{8}")
+_HOLD, _TRIAL, _EPOCH = "hold.json", "trial.json", "epoch.json"
+_EPOCH_ORIGIN = 1_767_225_600  # 2026-01-01 in seconds: an epoch must fit 31 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class Draft:
     name: str
     graphs: Mapping[str, GraphFile]
     step: int
+    epoch: int = 0
     tables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     item_ids: list[str | None] = field(default_factory=list)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -175,6 +179,65 @@ class Registry:
         with files.exclusive(self._home(name) / ".lock"):
             return self._point(name, Pointer(version=self._newest_whole(name, self.versions(name)), time_ms=_now_ms()))
 
+    def hold(self, name: str, reason: str = "") -> Hold:
+        """Put publishing on hold until :meth:`lift`; what serves goes on serving."""
+        with files.exclusive(self._home(name) / ".lock"):
+            held = Hold(reason=reason, time_ms=_now_ms())
+            files.write_file(self._home(name) / _HOLD, manifest.encode(held))
+            return held
+
+    def lift(self, name: str) -> bool:
+        """End a hold; returns whether there was one."""
+        with files.exclusive(self._home(name) / ".lock"):
+            there = self.held(name) is not None
+            (self._home(name) / _HOLD).unlink(missing_ok=True)
+            return there
+
+    def held(self, name: str) -> Hold | None:
+        """Say whether publishing is on hold, and why. A hold that cannot be read holds all the same."""
+        try:
+            return msgspec.json.decode((self._home(name) / _HOLD).read_bytes(), type=Hold)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            return Hold(reason=f"{self._home(name) / _HOLD} is damaged ({error}); `headwater rollback --release`")
+
+    def note_trial(self, name: str, trial: Trial | None) -> None:
+        """Note which version is on trial, so that it and its forerunner stay; None when the trial is over."""
+        with files.exclusive(self._home(name) / ".lock"):
+            if trial is None:
+                (self._home(name) / _TRIAL).unlink(missing_ok=True)
+            else:
+                files.write_file(self._home(name) / _TRIAL, manifest.encode(trial))
+
+    def trial(self, name: str) -> Trial | None:
+        """Say which version is on trial; None without one."""
+        try:
+            return msgspec.json.decode((self._home(name) / _TRIAL).read_bytes(), type=Trial)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def next_epoch(self, name: str) -> int:
+        """Count a start of the trainer. It grows even where the clock has gone back, and where this folder was lost."""
+        with files.exclusive(self._home(name) / ".lock"):
+            path = self._home(name) / _EPOCH
+            try:
+                last = msgspec.json.decode(path.read_bytes(), type=Epoch).epoch
+            except (FileNotFoundError, msgspec.DecodeError):
+                last = 0
+            epoch = max(last + 1, int(time.time()) - _EPOCH_ORIGIN)
+            files.write_file(path, manifest.encode(Epoch(epoch=epoch)))
+            return epoch
+
+    def newest(self, name: str) -> Manifest | None:
+        """Return the newest whole version, whatever serves; None where there is none."""
+        for version in reversed(self.versions(name)):
+            try:
+                return self.verify(name, version)
+            except RegistryError:
+                continue
+        return None
+
     def _home(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise RegistryError(f"{name!r} is no model name; letters, digits, '.', '_' and '-' are allowed")
@@ -189,9 +252,11 @@ class Registry:
         return pointer
 
     def _retire(self, name: str) -> None:
-        pointer = self.current(name)
+        pointer, trial = self.current(name), self.trial(name)
+        kept = {pointer.version} if pointer is not None else set()
+        kept |= {trial.version, trial.stable} if trial is not None else set()
         for version in self.versions(name)[: -self.keep]:
-            if pointer is None or version != pointer.version:
+            if version not in kept:
                 files.remove_folder(self.folder(name, version))
 
     def _before_current(self, name: str) -> str:
@@ -229,6 +294,6 @@ def _manifest(draft: Draft, contents: Mapping[str, bytes], number: int) -> Manif
     }
     return Manifest(
         name=draft.name, version=f"{number:06d}-{short}", number=number, created_ms=_now_ms(), step=draft.step,
-        graphs=graphs, files=sums, metrics=dict(draft.metrics), offsets=dict(draft.offsets), parity=dict(draft.parity),
-        gate=dict(draft.gate), meta=dict(draft.meta),
+        epoch=draft.epoch, graphs=graphs, files=sums, metrics=dict(draft.metrics), offsets=dict(draft.offsets),
+        parity=dict(draft.parity), gate=dict(draft.gate), meta=dict(draft.meta),
     )  # fmt: skip

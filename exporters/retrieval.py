@@ -1,24 +1,28 @@
 """Retrieval: the items whose vectors have the largest inner product with a vector.
 
-Up to ``exact_below`` items every score is computed; past that an HNSW graph (usearch) proposes and exact inner products
-decide. Scores therefore always come from the current vectors; the graph only decides who is asked. One thread writes,
-any number search. Updates wear a graph out, so after as many updates as there are items it is built anew beside the old
-one and switched.
+Up to ``exact_below`` items every score is computed; past that items lie in cells (:mod:`exporters.cells`) and the most
+promising cells are asked. One thread writes, any number search. A change is visible whole or not at all, a search waits
+for nothing, and centres are learnt anew in the background as items come and vectors move.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+import os
+import sys
 import threading
+import time
 
 import numpy as np
-import onnxruntime  # noqa: F401  before usearch: where that is loaded first, loading this one crashes the process
-from numpy.typing import NDArray
-from usearch.index import Index, MetricKind
 
-Rows = NDArray[np.int64]
-Vectors = NDArray[np.float32]
+from exporters import metrics
+from exporters.cells import Cells, Rows
+from exporters.clustering import Vectors
 
-_CHUNK = 64  # vectors written under one hold of the lock
+_log = logging.getLogger(__name__)
+_NICE = 10  # of the thread that learns centres: requests come first
+_LATE_ROUNDS = 3  # catching up with the writer without holding it
 
 
 class VectorIndex:
@@ -29,9 +33,11 @@ class VectorIndex:
     dimension
         D.
     exact_below
-        So many items are searched exactly; a matrix product over them is faster than a graph.
-    expansion
-        How many proposals the graph weighs while searching; larger finds more and takes longer.
+        So many items are searched exactly: that is as fast as asking cells.
+    breadth
+        Vectors that a search scores, as a multiple of the square root of the number of items; more finds more.
+    density
+        Cells, as a multiple of the same root.
 
     Examples
     --------
@@ -40,111 +46,142 @@ class VectorIndex:
     >>> rows, scores = index.search(np.array([1, 0], np.float32), k=2)
     >>> rows.tolist(), scores.tolist()
     ([6, 5], [2.0, 1.0])
+
+    References
+    ----------
+    Sivic and Zisserman (2003), Video Google: inverted files over clusters. What differs: cells are ordered by a bound
+    with their radius, because the largest inner products often lie at the rim, and a search ends by vectors, not by
+    cells. A graph (HNSW) costs many times more to build, and again with every step of a learner that moves vectors.
     """
 
-    def __init__(self, dimension: int, exact_below: int = 50_000, expansion: int = 128) -> None:
-        self.dimension, self.exact_below, self.expansion = dimension, exact_below, expansion
-        self._vectors = np.zeros((1_024, dimension), np.float32)  # [R, D]
-        self._live = np.zeros(1_024, np.bool_)  # [R]
-        self._count = 0
-        self._graph: Index | None = None
-        self._updates = 0
-        self._lock = threading.RLock()
+    def __init__(self, dimension: int, exact_below: int = 20_000, breadth: float = 20.0, density: float = 4.0) -> None:
+        self.dimension, self.exact_below, self.breadth, self.density = dimension, exact_below, breadth, density
+        self._held = Cells.empty(dimension)
+        self._writing = threading.RLock()
+        self._late: list[Rows] | None = None  # rows that changed while centres are learnt; None: they are not
+        self._learner: threading.Thread | None = None
+        self._learnt_from = 0
+        self._moved = 0
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return self._count
+        return len(self._held)
 
     @property
     def exact(self) -> bool:
         """Whether every score is computed."""
-        return self._graph is None
+        return self._held.nearest is None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of vectors, rows and centres."""
+        return self._held.nbytes
 
     def upsert(self, rows: Rows, vectors: Vectors) -> None:
-        """Add or replace vectors [K, D] of distinct rows [K]."""
+        """Add or replace vectors [K, D] of distinct rows [K]; searches see all of them from one moment on."""
         if vectors.shape != (len(rows), self.dimension):
             raise ValueError(f"vectors have shape {vectors.shape}; expected ({len(rows)}, {self.dimension})")
-        for start in range(0, len(rows), _CHUNK):
-            with self._lock:
-                self._write(rows[start : start + _CHUNK], vectors[start : start + _CHUNK])
-        self._tend()
+        with self._writing:
+            before = self._held
+            self._held = before.with_rows(rows, np.asarray(vectors, np.float32))
+            self._note(rows, before)
 
     def remove(self, rows: Rows) -> None:
         """Forget rows; unknown ones are ignored."""
-        with self._lock:
-            gone = rows[rows < len(self._live)]
-            gone = np.unique(gone[self._live[gone]])
-            self._live[gone] = False
-            self._count -= len(gone)
-            if self._graph is not None and len(gone):
-                self._graph.remove(gone.astype(np.uint64))
-                self._updates += len(gone)
+        with self._writing:
+            before = self._held
+            self._held = before.without(rows)
+            self._note(rows, before)
 
     def search(self, vector: Vectors, k: int) -> tuple[Rows, Vectors]:
         """Find the ``k`` rows with the largest inner products with ``vector`` [D], best first, and these products."""
         vector = np.ascontiguousarray(vector, np.float32)
         if vector.shape != (self.dimension,):
             raise ValueError(f"the vector has shape {vector.shape}; expected ({self.dimension},)")
-        with self._lock:
-            rows, scores = self._every(vector) if self._graph is None else self._proposed(vector, k)
-        best = _largest(scores, k)
-        return rows[best], scores[best]
+        return self._search(self._held, vector, k)
 
     def similar(self, row: int, k: int) -> tuple[Rows, Vectors]:
         """Find the ``k`` rows nearest to another row, without itself; none where it has no vector."""
-        with self._lock:
-            if row >= len(self._live) or not self._live[row]:
-                return np.zeros(0, np.int64), np.zeros(0, np.float32)
-            rows, scores = self.search(self._vectors[row].copy(), k + 1)
+        held = self._held
+        vector = held.vector_of(row)
+        if vector is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        rows, scores = self._search(held, vector, k + 1)
         kept = rows != row
         return rows[kept][:k], scores[kept][:k]
 
-    def _every(self, vector: Vectors) -> tuple[Rows, Vectors]:
-        scores = self._vectors @ vector  # [R]: cheaper than gathering the live rows first
-        rows = np.flatnonzero(self._live)
-        return rows, scores[rows]
+    def settle(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until no centres are being learnt; whether that is so."""
+        while (learner := self._learner) is not None and learner.is_alive():
+            learner.join(timeout_seconds)
+            if learner.is_alive():
+                return False
+        return True
 
-    def _proposed(self, vector: Vectors, k: int) -> tuple[Rows, Vectors]:
-        if self._graph is None or not self._count:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        found = self._graph.search(vector, min(2 * k, self._count))
-        rows: Rows = found.keys.astype(np.int64)
-        rows = rows[self._live[rows]]
-        return rows, self._vectors[rows] @ vector
+    def _search(self, held: Cells, vector: Vectors, k: int) -> tuple[Rows, Vectors]:
+        budget = max(int(self.breadth * math.sqrt(len(held))), 2 * k)
+        return held.search(vector, k, budget)
 
-    def _write(self, rows: Rows, vectors: Vectors) -> None:
-        if len(rows) and rows.max() >= len(self._live):
-            self._grow(int(rows.max()) + 1)
-        known = self._live[rows]
-        self._vectors[rows], self._live[rows] = vectors, True
-        self._count += int((~known).sum())
-        if self._graph is not None:
-            if known.any():
-                self._graph.remove(rows[known].astype(np.uint64))
-            self._graph.add(rows.astype(np.uint64), vectors, threads=1)
-            self._updates += len(rows)
-
-    def _grow(self, rows: int) -> None:
-        size = max(rows, 2 * len(self._live))
-        vectors, live = np.zeros((size, self.dimension), np.float32), np.zeros(size, np.bool_)
-        vectors[: len(self._vectors)], live[: len(self._live)] = self._vectors, self._live
-        self._vectors, self._live = vectors, live
-
-    def _tend(self) -> None:
-        """Build the graph when there are enough items for one, or when the present one is worn out. Writer only."""
-        if self._count <= self.exact_below or (self._graph is not None and self._updates < self._count):
+    def _note(self, rows: Rows, before: Cells) -> None:
+        """Count what moved, remember it for who learns centres now, and start that where it is time."""
+        if self._late is not None:
+            self._late.append(rows)
             return
-        rows = np.flatnonzero(self._live)
-        graph = Index(ndim=self.dimension, metric=MetricKind.IP, dtype="f32", expansion_search=self.expansion)
-        graph.add(rows.astype(np.uint64), self._vectors[rows])
-        with self._lock:
-            self._graph, self._updates = graph, 0
+        if self.exact:
+            worn = len(self._held) > self.exact_below
+        else:
+            self._moved += _moved(rows, before, self._held)
+            worn = self._moved >= self._learnt_from or len(self._held) <= self.exact_below // 2
+        if worn:
+            self._late = []
+            self._learner = threading.Thread(target=self._learn, name="retrieval-centres", daemon=True)
+            self._learner.start()
+
+    def _learn(self) -> None:
+        """Put all items into cells anew, then catch up with what changed meanwhile, and switch."""
+        _yield_to_requests()
+        started = time.perf_counter()
+        try:
+            fresh = self._arranged(self._held)
+            for _ in range(_LATE_ROUNDS):
+                fresh = self._caught_up(fresh)
+            with self._writing:
+                self._held = self._caught_up(fresh)
+                self._late, self._moved, self._learnt_from = None, 0, max(1, len(self._held))
+        except Exception:  # what is searched now goes on being searched
+            _log.exception("the retrieval index could not be arranged anew")
+            with self._writing:
+                self._late, self._moved = None, -len(self._held)
+            return
+        metrics.INDEX_ARRANGED_SECONDS.observe(time.perf_counter() - started)
+        _log.info("%d items in %d cells", len(self._held), len(self._held.cells))
+
+    def _arranged(self, held: Cells) -> Cells:
+        rows, vectors = held.everything()
+        if len(rows) <= self.exact_below:
+            return Cells.empty(self.dimension).with_rows(rows, vectors)
+        return Cells.clustered(rows, vectors, max(1, int(self.density * math.sqrt(len(rows)))))
+
+    def _caught_up(self, fresh: Cells) -> Cells:
+        with self._writing:
+            late, self._late, held = self._late or [], [], self._held
+        if not late:
+            return fresh
+        changed = np.unique(np.concatenate(late))
+        rows, vectors = held.gather(changed)
+        return fresh.without(np.setdiff1d(changed, rows)).with_rows(rows, vectors)
 
 
-def _largest(scores: Vectors, k: int) -> NDArray[np.intp]:
-    """Places of the ``k`` largest scores, largest first; ties by place."""
-    if k < len(scores):
-        top = np.sort(np.argpartition(-scores, k)[:k])
-    else:
-        top = np.arange(len(scores))
-    return top[np.argsort(-scores[top], kind="stable")]
+def _moved(rows: Rows, before: Cells, after: Cells) -> int:
+    """How many of the rows lie in another cell than before."""
+    known = rows[(rows >= 0) & (rows < min(len(before.cell_of), len(after.cell_of)))]
+    return len(rows) - int((before.cell_of[known] == after.cell_of[known]).sum())
+
+
+def _yield_to_requests() -> None:
+    """Give this thread a lower priority than the others, where the system has priorities of threads."""
+    if sys.platform == "linux":
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
+        except OSError:
+            _log.debug("the priority of the thread stays as it is")

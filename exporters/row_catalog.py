@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,16 @@ class RowCatalog:
     def item_id(self, row: int) -> str | None:
         """Item of a row, or None."""
         return self._ids[row] if 0 <= row < len(self._ids) else None
+
+    def rows(self, item_ids: Iterable[str]) -> list[int]:
+        """Rows of items; 1 where an item has none."""
+        row_of = self._rows.get
+        return [row_of(item_id, UNKNOWN_ROW) for item_id in item_ids]
+
+    def item_ids(self, rows: NDArray[np.integer]) -> list[str | None]:
+        """Items of rows [K]; None where a row holds none."""
+        ids, end = self._ids, len(self._ids)
+        return [ids[row] if 0 <= row < end else None for row in rows.tolist()]
 
     def live_rows(self) -> NDArray[np.int64]:
         """Rows that hold an item, in order."""
@@ -69,6 +79,18 @@ class RowCatalog:
         self._steps[:] = step
         self._freed.clear()
         return changed
+
+    def touch(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
+        """Note that messages named these rows for the items that they hold, both [K]."""
+        np.maximum.at(self._steps, rows, steps)
+
+    def purge(self, step: int) -> list[int]:
+        """Take out every item that no message has named at ``step`` or later; returns their rows."""
+        gone = [row for row in sorted(self._rows.values()) if self._steps[row] < step]
+        for row in gone:
+            del self._rows[self._ids[row] or ""]
+            self._ids[row], self._steps[row], self._freed[row] = None, step, step
+        return gone
 
     def take_freed(self) -> dict[int, int]:
         """Rows that lost an item since the last call, with the step at which."""

@@ -1,4 +1,4 @@
-"""Graphs in ONNX Runtime: one graph by itself, and the version that a server holds, swapped while it serves."""
+"""The version that a server holds, swapped while it serves."""
 
 from __future__ import annotations
 
@@ -6,77 +6,16 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 
 from exporters.announcements import Announcement
 from exporters.errors import ExporterError, RuntimeLoadError
 from exporters.manifest import Manifest
+from exporters.precision import Precision, int8_name, is_int8
 from exporters.registry import Registry
-
-Feeds = Mapping[str, NDArray[Any]]
-
-
-class RankerSession:
-    """One graph, ready to answer; safe to call from many threads.
-
-    Parameters
-    ----------
-    model
-        The bytes of the graph, or where it lies.
-    threads
-        Threads that one call may use. They sleep between calls.
-
-    Raises
-    ------
-    RuntimeLoadError
-        When ONNX Runtime cannot load the graph.
-    """
-
-    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = _open(model if isinstance(model, bytes) else str(model), options)
-        self.inputs = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
-        self.outputs = tuple(value.name for value in self._session.get_outputs())
-        self.provider: str = self._session.get_providers()[0]
-
-    def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
-        """Compute the outputs by name; feeds that the graph does not know are left out.
-
-        Raises
-        ------
-        RuntimeLoadError
-            When an input is missing, or has a type or a shape that the graph does not take.
-        """
-        missing = self.inputs.keys() - feeds.keys()
-        if missing:
-            raise RuntimeLoadError(f"inputs {sorted(missing)} are missing; the graph takes {sorted(self.inputs)}")
-        try:
-            values = self._session.run(None, {name: feeds[name] for name in self.inputs})
-        except Exception as error:  # ONNX Runtime raises bare exceptions of its own
-            raise RuntimeLoadError(f"the graph did not run: {error}") from error
-        return dict(zip(self.outputs, values, strict=True))
-
-
-def _open(model: bytes | str, options: Any) -> Any:
-    """Open a session, on CUDA where it is there and works."""
-    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    error: Exception | None = None
-    for choice in dict.fromkeys((tuple(providers), ("CPUExecutionProvider",))):
-        try:
-            return onnxruntime.InferenceSession(model, options, providers=list(choice))
-        except Exception as failure:  # ONNX Runtime raises bare exceptions of its own
-            error = failure
-    raise RuntimeLoadError(f"ONNX Runtime could not load the graph: {error}") from error
+from exporters.session import Execution, Feeds
+from exporters.session import RankerSession as RankerSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +47,15 @@ class ModelHost:
     """The version that serves. Readers take :attr:`current` once per request; writers replace it whole.
 
     ``warm_up`` holds feeds by graph name. A version that is damaged, does not load or answers NaN to them never becomes
-    current: the one before stays. A host that was rolled back is pinned: it ignores newer versions until released.
+    current: the one before stays. Every graph has answered once before it serves, so no request pays for the first run.
+    With ``precision`` int8 the int8 form of a graph serves where the version has one (:mod:`exporters.quantize`).
+    A host that was rolled back is pinned: it ignores newer versions until released.
     """
 
     registry: Registry
     name: str = "student"
-    threads: int = 1
+    execution: Execution = field(default_factory=Execution)
+    precision: Precision = "float32"
     warm_up: Mapping[str, Feeds] = field(default_factory=dict)
     current: LoadedModel | None = field(default=None, init=False)
     previous: LoadedModel | None = field(default=None, init=False)
@@ -148,7 +90,7 @@ class ModelHost:
 
     def follow(self, announcement: Announcement) -> SwapResult:
         """Act on an announcement: a new version, a rollback (which pins), or the release of a pin."""
-        if announcement.name != self.name or announcement.kind in ("refused", "asked"):
+        if announcement.name != self.name or not announcement.moves_servers:
             return self._kept(f"{announcement.kind} {announcement.name} is not for this host")
         if announcement.kind == "published":
             return self.swap(announcement.version)
@@ -174,6 +116,17 @@ class ModelHost:
             self.pinned = self.pinned or result.version == version
             return result
 
+    def prepare(self, version: str) -> LoadedModel:
+        """Load a version beside the one that serves; raises where it is damaged or does not answer."""
+        with self._lock:
+            return self._loaded(version)
+
+    def take(self, model: LoadedModel) -> None:
+        """Serve a version that was prepared."""
+        with self._lock:
+            if self.version != model.version:
+                self.previous, self.current = self.current, model
+
     def release(self) -> None:
         """Take newer versions again."""
         self.pinned = False
@@ -196,12 +149,20 @@ class ModelHost:
         manifest = self.registry.verify(self.name, version)
         folder = self.registry.folder(self.name, version)
         sessions = {
-            name: RankerSession((folder / info.file).read_bytes(), self.threads)
-            for name, info in manifest.graphs.items()
+            name: RankerSession((folder / manifest.graphs[stored].file).read_bytes(), self.execution)
+            for name, stored in self._chosen(manifest).items()
         }
+        for session in sessions.values():
+            session.warm_up()
         for name, feeds in self.warm_up.items():
             _warm(name, sessions, feeds)
         return LoadedModel(manifest=manifest, sessions=sessions, loaded_ms=time.time_ns() // 1_000_000)
+
+    def _chosen(self, manifest: Manifest) -> dict[str, str]:
+        """Graphs by name, and under which name the version holds each in the precision that was asked for."""
+        names = [name for name in manifest.graphs if not is_int8(name)]
+        wanted = {name: int8_name(name) for name in names if self.precision == "int8"}
+        return {name: wanted[name] if wanted.get(name) in manifest.graphs else name for name in names}
 
     def _kept(self, reason: str) -> SwapResult:
         return SwapResult(swapped=False, version=self.version, reason=reason)

@@ -9,15 +9,20 @@ from typing import Any
 
 from fastapi import Request
 
+from exporters.access_log import AccessLog
 from exporters.catalogue import Catalogue
 from exporters.contracts import EventDoor, SessionStore
 from exporters.item_tables import ItemTables
+from exporters.keys import Keys
+from exporters.lifecycle import Lifecycle
 from exporters.limits import Limits
 from exporters.problem import Problem
+from exporters.rate_limit import RateLimit
 from exporters.retrieval import VectorIndex
 from exporters.runtime import ModelHost
 from exporters.stats import Board
 from exporters.students import ServedStudent, ShownBy, Students
+from exporters.tracing import RequestTracer
 
 
 async def _no_rollback(name: str, version: str | None) -> str:
@@ -32,6 +37,14 @@ def _no_models() -> list[dict[str, Any]]:
 
 def _always_ready() -> list[str]:
     return []
+
+
+async def _no_reload() -> dict[str, Any]:
+    raise Problem(409, "no_settings", "This server was started without settings that could be read again.")
+
+
+def _no_state() -> dict[str, Any]:
+    return {}
 
 
 @dataclass(kw_only=True)
@@ -57,13 +70,29 @@ class Services:
     catalogue
         Titles, categories, availability.
     known_of
-        Items that a model of long histories finds for a user, best first.
+        Items that a model of long histories finds for a user, best first; None without such a model.
+    knows
+        Whether that model has a version to ask, so that no request waits for nothing.
     not_ready
         Reasons for which traffic should not come yet; empty when ready.
     list_models
         Published versions, newest first.
     rollback
         Makes a version (or the previous one) of a student serve again everywhere; returns its name.
+    keys
+        Who may use the server and who may administer it.
+    rate
+        How many requests each caller may send.
+    lifecycle
+        Whether requests should still come.
+    access_log
+        Which requests get a line in the log.
+    health
+        Facts beside readiness: how far the server is behind each topic.
+    reload
+        Reads the settings again; says what has changed and what needs a restart.
+    tracer
+        Records a trace of each request; None: nothing is recorded.
     clock_ms
         The time, replaced in tests.
     """
@@ -77,9 +106,16 @@ class Services:
     shown_by: ShownBy = field(default_factory=ShownBy)
     catalogue: Catalogue = field(default_factory=Catalogue)
     limits: Limits = Limits()
-    api_key: str | None = None
+    keys: Keys = Keys()
+    rate: RateLimit = field(default_factory=RateLimit)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    access_log: AccessLog = AccessLog()
+    health: Callable[[], dict[str, Any]] = _no_state
+    reload: Callable[[], Awaitable[dict[str, Any]]] = _no_reload
+    tracer: RequestTracer | None = None
     board: Board = field(default_factory=Board)
-    known_of: Callable[[str], Sequence[str]] = lambda user_id: ()
+    known_of: Callable[[str], Sequence[str]] | None = None
+    knows: Callable[[], bool] = lambda: True
     not_ready: Callable[[], list[str]] = _always_ready
     list_models: Callable[[], list[dict[str, Any]]] = _no_models
     rollback: Callable[[str, str | None], Awaitable[str]] = _no_rollback

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from exporters.timeline import Timeline
+
 _USERS = 30
 
 
@@ -52,6 +54,7 @@ class Board:
         self.ranking_ms = Recent()
         self.list_overlap = Recent()  # rank-biased overlap of successive lists of one session
         self.quality: dict[str, Any] = {}
+        self.timeline = Timeline()
         self._users: OrderedDict[str, None] = OrderedDict()
 
     def saw_user(self, user_id: str) -> None:

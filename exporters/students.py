@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from exporters import metrics
 from exporters.assignment import Assignment
+from exporters.canary import Canary
 from exporters.deltas import DEFAULT_MODEL
 from exporters.errors import AssignmentError
 from exporters.item_tables import ItemTables
 from exporters.retrieval import VectorIndex
-from exporters.runtime import ModelHost
+from exporters.runtime import LoadedModel, ModelHost
 
 _SEPARATOR = ":"  # no model name holds one
 
@@ -25,6 +26,13 @@ class ServedStudent:
     host: ModelHost
     tables: ItemTables
     index: VectorIndex
+    canary: Canary | None = None
+
+    def answering(self, user_id: str) -> LoadedModel | None:
+        """Pick the version that answers a user: one on trial for those who try it, else the one that serves."""
+        if self.canary is not None and self.canary.trial is not None and self.canary.tries(user_id):
+            return self.canary.trial
+        return self.host.current
 
     @property
     def name(self) -> str:

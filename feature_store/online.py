@@ -9,6 +9,9 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Any
 
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from feature_store import rows
 from feature_store.definitions import ITEM_RECORD, PROJECT, SESSION_STATE, USER_HISTORY, Definitions
 from feature_store.families import ITEM_FAMILIES, USER_FAMILIES
@@ -125,6 +128,12 @@ class OnlineStore:
                     self._waiting_users.update(dict.fromkeys(names))
                 raise
             return len(names)
+
+    def fail_fast(self) -> None:
+        """Try once and not again where Redis does not answer: for processes with better things to do than to wait."""
+        if self._config.online_store.type == "redis":
+            client = self._provider.online_store._get_client(self._config.online_store)
+            client.set_retry(Retry(NoBackoff(), 0))
 
     def flush(self) -> None:
         """Write the readable features of everybody still waiting for them."""

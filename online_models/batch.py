@@ -69,6 +69,8 @@ class Batch:
     teacher_logits: Tensor | None = None  # [B, N] float32, NaN where the teacher said nothing
     # [B] float32 log Σ exp of the teacher's logits of what it scored and did not keep, -inf where that is nothing
     teacher_remainder: Tensor | None = None
+    # [B] float32 the teacher's logit of "the item that is taken satisfies", NaN where it said nothing
+    teacher_satisfaction: Tensor | None = None
 
     @property
     def offered(self) -> Tensor:

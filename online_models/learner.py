@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from online_models.stability import LossWatch
 if TYPE_CHECKING:
     from online_models.ranker import Ranker
 
+# torch's global generator belongs to the process: two learners in two threads would draw each other's numbers
+_generator_held = threading.RLock()
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 DistillationLoss = Callable[[Tensor, Batch], Tensor]
 
@@ -77,7 +80,7 @@ def seeded(seed: int) -> Iterator[None]:
     ...     torch.equal(first, torch.rand(2))
     True
     """
-    with torch.random.fork_rng():
+    with _generator_held, torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
@@ -91,7 +94,8 @@ class TorchLearner:
     """A ranker with an optimiser: one gradient step a batch.
 
     A step whose loss or gradient is not finite is skipped and counted, so one bad batch cannot spoil the weights.
-    Random numbers (dropout) come from a state of its own, so a resumed learner draws what the first would have drawn.
+    Random numbers (dropout) come from a state of its own, so a resumed learner draws what the first would have drawn,
+    also while another learns in another thread: steps of one process wait for each other.
 
     Parameters
     ----------
@@ -243,7 +247,7 @@ class TorchLearner:
         """Training mode, with torch's global generator standing at this learner's own state."""
         self.ranker.train()
         try:
-            with torch.random.fork_rng():
+            with _generator_held, torch.random.fork_rng():
                 # seeding (rather than setting the state) also reaches an accelerator's generator
                 torch.manual_seed(int(torch.randint(2**62, (), generator=self._random)))
                 yield

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from online_models.batch import Batch, Candidates, Context
-from online_models.encoders.blended_core import ENCODER_INPUTS, RANK_INPUTS, BlendedCore, CoreSizes, UserEncoder
+from online_models.encoders.blended_core import (
+    ENCODER_INPUTS,
+    RANK_INPUTS,
+    BlendedCore,
+    CandidateScorer,
+    CoreSizes,
+    UserEncoder,
+)
 from online_models.encoders.item_table import item_table
 from online_models.learner import Graph
 from online_models.losses import softmax_cross_entropy
@@ -135,20 +142,37 @@ class ServedRanker(Ranker):
         return "logits", "source_weights"
 
     def graphs(self) -> dict[str, Graph]:
-        """``rank`` scores candidates, ``encode`` gives the user vector for retrieval; item vectors stay outside."""
+        """``rank`` is the whole ranker; ``encode`` and ``score`` are its two halves. Item vectors stay outside.
+
+        A server encodes a session once, retrieves with the user vector, and scores candidates from it. The halves give
+        what the whole gives, to rounding.
+        """
         inputs = self._example()
-        context = {name: inputs[name] for name in ENCODER_INPUTS}
         dynamic = {name: {0: "B"} for name in inputs}
         for name in ("candidate_vectors", "source_scores", "candidate_features"):
             dynamic[name] = {0: "B", 1: "N"}
-        tables = {"item_vectors": self.items.weight}
+        context = {name: inputs[name] for name in ENCODER_INPUTS}
+        scored = {name: inputs[name] for name in RANK_INPUTS}
+        user, more = torch.ones(len(inputs["surface"]), self.sizes.dimension), self.outputs()[2:]
         return {
-            "rank": Graph(module=self.core, inputs=inputs, outputs=self.outputs(), dynamic=dynamic, tables=tables),
+            "rank": Graph(
+                module=self.core,
+                inputs=inputs,
+                outputs=self.outputs(),
+                dynamic=dynamic,
+                tables={"item_vectors": self.items.weight},
+            ),
             "encode": Graph(
                 module=UserEncoder(self.core),
                 inputs=context,
-                outputs=("user_vector",),
+                outputs=("user_vector", *more),
                 dynamic={name: dynamic[name] for name in context},
+            ),
+            "score": Graph(
+                module=CandidateScorer(self.core),
+                inputs={"user_vector": user, **scored},
+                outputs=("logits", "source_weights"),
+                dynamic={"user_vector": {0: "B"}, **{name: dynamic[name] for name in scored}},
             ),
         }
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from online_models.distinct import distinct, places_in
 from online_models.neighbours import Neighbours
 
 Rows = NDArray[np.int64]
@@ -70,7 +72,15 @@ class CandidateSources:
         """Score everything that the sources know of a history; ask the result for candidates and for columns."""
         known = history_rows[history_rows > 1]
         looked_up = {table: self._look_up(table, known) for table in self.tables}
-        return SourceScores([_sums(READINGS[name], *looked_up[READINGS[name].table]) for name in self.names])
+        named = [items.ravel() for items, _ in looked_up.values()]
+        rows = np.sort(distinct(np.concatenate(named))) if named else np.zeros(0, np.int64)  # [U]
+        columns = np.zeros((len(self.names), len(rows)), np.float32)
+        places = {name: places_in(rows, items).reshape(items.shape) for name, (items, _) in looked_up.items()}
+        for column, name in zip(columns, self.names, strict=True):
+            table = READINGS[name].table
+            column[:] = _sums(READINGS[name], places[table], looked_up[table][1], len(rows))
+        first = int(np.searchsorted(rows, 2))  # padding and the unknown item are nobody's neighbours
+        return SourceScores(rows[first:], columns[:, first:])
 
     def gather(
         self,
@@ -111,58 +121,71 @@ class CandidateSources:
         return self.tables[table].lookup(history[-last:] if last else np.zeros(1, np.int64))
 
 
-def _sums(reading: Reading, items: NDArray[np.int32], weights: Scores) -> Scores:
-    """Sum neighbour weights [H, M] over the history -> one score for every row up to the last neighbour. [R]."""
-    items, weights = items[-reading.last :], weights[-reading.last :]  # all of them where last is 0
-    decay = (reading.decay ** np.arange(len(items) - 1, -1, -1)).astype(np.float32)  # [H]
-    sums = np.bincount(items.ravel(), (weights * decay[:, None]).ravel(), minlength=2).astype(np.float32)
-    sums[:2] = 0  # padding and the unknown item are nobody's neighbours
-    return sums
+def _sums(reading: Reading, places: NDArray[np.int32], weights: Scores, count: int) -> NDArray[Any]:
+    """Sum neighbour weights [H, M] over the history -> one score for each of ``count`` rows. [U]."""
+    places, weights = places[-reading.last :], weights[-reading.last :]  # all of them where last is 0
+    decay = (reading.decay ** np.arange(len(places) - 1, -1, -1)).astype(np.float32)  # [H]
+    return np.bincount(places.ravel(), (weights * decay[:, None]).ravel(), minlength=count)
 
 
 class SourceScores:
-    """What every source says of one history: a score for each catalogue row up to the last that it knows."""
+    """What every source says of one history.
 
-    def __init__(self, columns: list[Scores]) -> None:
-        self._columns = columns
+    Parameters
+    ----------
+    rows
+        [U] catalogue rows that any source knows, in order.
+    columns
+        [S, U] their scores.
+    """
+
+    def __init__(self, rows: Rows, columns: Scores) -> None:
+        self._rows, self._columns = rows, columns
 
     def best(self, limit: int, exclude: Collection[int] | Rows = (), extra: Rows | None = None) -> Rows:
         """Rows [N] that stand highest in any source, in turns; see :meth:`CandidateSources.gather`."""
         blocked = exclude if isinstance(exclude, np.ndarray) else np.fromiter(exclude, np.int64, len(exclude))
-        ranked = [_best_first(column, blocked, limit) for column in self._columns]
-        if extra is not None:
-            ranked.append(extra[~np.isin(extra, blocked) & (extra > 1)])
-        return _interleave(ranked, limit)
+        columns = self._columns.copy()
+        columns[:, self._find(blocked)[1]] = 0
+        more = [] if extra is None else [extra[~np.isin(extra, blocked) & (extra > 1)]]
+        # Lists cut at the same depth lose nothing where they fill all places, and half of the depth mostly does.
+        for depth in (max(limit // 2, 1), limit):
+            ranked = [self._rows[_best_first(column, depth)] for column in columns]
+            found = _interleave([*ranked, *(rows[:depth] for rows in more)], limit)
+            if len(found) == limit:
+                break
+        return found
 
     def of(self, rows: Rows) -> Scores:
         """Scores of rows -> [N, S]."""
         scores = np.zeros((len(rows), len(self._columns)), np.float32)
-        for place, column in enumerate(self._columns):
-            inside = rows < len(column)
-            scores[inside, place] = column[rows[inside]]
+        known, places = self._find(rows)
+        scores[known] = self._columns[:, places].T
         return scores
 
+    def _find(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Which of some rows [K] are known [K], and the places of those."""
+        if not len(self._rows):
+            return np.zeros(len(rows), np.bool_), np.zeros(0, np.intp)
+        places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
+        known: NDArray[np.bool_] = self._rows[places] == rows
+        return known, places[known]
 
-def _best_first(column: Scores, blocked: Rows, limit: int) -> Rows:
-    """Rows with a score above 0 that are not blocked, best first; equal scores in the order of rows."""
-    allowed = column.copy()
-    allowed[blocked[blocked < len(column)]] = 0
-    rows = np.flatnonzero(allowed)
-    if len(rows) > limit:  # all that tie with the last place stay in, so that the order of rows decides
-        least = np.partition(allowed[rows], len(rows) - limit)[len(rows) - limit]
-        rows = rows[allowed[rows] >= least]
-    return rows[np.argsort(-allowed[rows], kind="stable")[:limit]]
+
+def _best_first(column: Scores, limit: int) -> NDArray[np.intp]:
+    """Places with a score above 0, best first; equal scores in order."""
+    places = np.flatnonzero(column > 0)
+    if len(places) > limit > 0:  # all that tie with the last place stay in, so that their order decides
+        least = np.partition(column, len(column) - limit)[len(column) - limit]
+        places = np.flatnonzero(column >= least)
+    return places[np.argsort(-column[places], kind="stable")[:limit]]
 
 
 def _interleave(ranked: list[Rows], limit: int) -> Rows:
     """First of each list, second of each list, … without repeats, until ``limit``."""
     depth = max((len(rows) for rows in ranked), default=0)
-    if depth == 0:
-        return np.zeros(0, np.int64)
     grid = np.zeros((depth, len(ranked)), np.int64)
     for column, rows in enumerate(ranked):
         grid[: len(rows), column] = rows
-    flat = grid.ravel()
-    _, first = np.unique(flat, return_index=True)
-    order = flat[np.sort(first)]
+    order = distinct(grid.ravel())
     return order[order > 0][:limit]

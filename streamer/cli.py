@@ -30,10 +30,14 @@ COMMANDS = {
     "replay": "Replay a data set as a stream.",
     "evaluate": "Measure models on a data set by one protocol, beside baselines.",
     "bench": "Measure the parts on this machine.",
+    "watch": "Follow drift alarms and the actions on them; take an action back.",
     "dead-letter": "Look at what could not be read, and replay it.",
     "models": "List the published versions.",
     "rollback": "Serve an earlier version again.",
     "export": "Write the served model as ONNX files into a folder.",
+    "doctor": "Say what is wrong with this set-up, and the mend.",
+    "backup": "Write the online state into one archive, while everything runs.",
+    "restore": "Bring an archive's state back into an empty folder.",
 }
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -26,10 +26,8 @@ OWN_SETTINGS = {
     # a refresh of one pass over a short window takes some ten seconds of a core
     "teach": {
         "HEADWATER_TEACHER__NICE": "0",  # nice already
-        "HEADWATER_TEACHER__FIRST_REFRESH_EXAMPLES": "1500",
         "HEADWATER_TEACHER__WINDOW_EXAMPLES": "4000",
         "HEADWATER_TEACHER__EPOCHS": "1",
-        "HEADWATER_TEACHER__REFRESH_SECONDS": "90",
         "HEADWATER_TEACHER__SNAPSHOT_SECONDS": "15",
     },
     # the first training comes when there is something to learn, and all trainings are short
@@ -60,10 +58,25 @@ class System:
         Of this process; the children read the same ones, but for what :meth:`start` sets.
     twin
         Whether a student without soft labels learns the same stream beside, so that the gain can be told.
+    names
+        The processes beside the server.
+    environment
+        More settings for all of them.
     """
 
-    def __init__(self, broker: str, state: Path, port: int, settings: Settings, *, twin: bool = False) -> None:
+    def __init__(
+        self,
+        broker: str,
+        state: Path,
+        port: int,
+        settings: Settings,
+        *,
+        twin: bool = False,
+        names: tuple[str, ...] = WITH_METRICS,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.broker, self.state, self.settings, self.twin = broker, state, settings, twin
+        self.names, self._environment = names, dict(environment or {})
         self.server = f"http://127.0.0.1:{port or free_port()}"
         self.ports = {name: free_port() for name in WITH_METRICS}
         self.children: list[Child] = []
@@ -73,7 +86,7 @@ class System:
         os.environ["HEADWATER_KAFKA__BOOTSTRAP_SERVERS"] = self.broker
         kafka = self.settings.kafka.model_copy(update={"bootstrap_servers": self.broker})
         topics.create_topics(self.settings.model_copy(update={"kafka": kafka}))
-        for name in (*WITH_METRICS, "serve"):
+        for name in (*self.names, "serve"):
             arguments = [name, "--port", self.server.rsplit(":", 1)[1]] if name == "serve" else [name]
             environment = {
                 "HEADWATER_KAFKA__BOOTSTRAP_SERVERS": self.broker,
@@ -84,6 +97,7 @@ class System:
                 "HEADWATER_KAFKA__PARTITIONS": str(self.settings.kafka.partitions),
                 "HEADWATER_LEARNING__HARD_TWIN": str(self.twin).lower(),
                 **OWN_SETTINGS.get(name, {}),
+                **self._environment,
             }
             log = self.state / "logs" / f"{name}.log"
             self.children.append(Child(arguments, environment, log, NICENESS.get(name, 0)))

@@ -15,7 +15,7 @@ from online_models.optim import LazyAdam
 from streamer.errors import SettingsError
 from streamer.network import Network
 from streamer.settings import Learning
-from streamer.soft_losses import OFF, SOFT_LOSSES
+from streamer.soft_losses import OFF, SOFT_LOSSES, soft_loss_of
 
 _RATE = 1e-3
 
@@ -24,14 +24,14 @@ class Distiller:
     """Takes steps on batches that have teacher logits.
 
     ``loss = α · soft``, on the batch as it was when its hard step was taken. "direct" adds the hard loss; the other
-    methods do not repeat it, for a second look at the hard labels makes a student worse. What a method needs beside
-    the network (the auxiliary head) lives here with an optimiser of its own, so nothing of it can reach what is
-    exported and served.
+    methods do not repeat it, for a second look at the hard labels makes a student worse. Where it is wanted, the loss
+    of the second task, satisfaction, is added. What is needed for that beside the network (the heads) lives here with
+    an optimiser of its own, so nothing of it can reach what is exported and served.
 
     Parameters
     ----------
     sizes
-        Method, its weight α, seed.
+        Method, its weight α, weight of the second task, seed.
     network
         Whose ranker learns.
 
@@ -45,7 +45,7 @@ class Distiller:
         check_method(sizes.distillation)
         self.network, self.weight = network, sizes.distillation_weight
         with seeded(sizes.seed):
-            self.soft_loss = SOFT_LOSSES[sizes.distillation](network.ranker)
+            self.soft_loss = soft_loss_of(sizes, network.ranker)
         parameters = list(self.soft_loss.parameters())
         self.optimizer = LazyAdam(parameters, lr=_RATE) if parameters else None
 

@@ -7,7 +7,8 @@
     ├── EventError             an event breaks the contract (has a machine-readable ``reason``)
     ├── SourceError            a data set or an event file cannot be read
     ├── BrokerError            no broker answers, or a topic is missing
-    └── SnapshotError          a snapshot or a state file is damaged or of another version
+    ├── SnapshotError          a snapshot or a state file is damaged or of another version
+    └── StateInUseError        another process holds a folder of state
 
 Messages say what was given, what is allowed and what to do.
 """
@@ -50,3 +51,7 @@ class BrokerError(HeadwaterError):
 
 class SnapshotError(HeadwaterError):
     """A snapshot or a state file is damaged or of another version."""
+
+
+class StateInUseError(HeadwaterError):
+    """Another process holds a folder of state."""

@@ -145,8 +145,8 @@ def decode(raw: bytes, limits: Limits | None = None, now_ms: int | None = None) 
     return event
 
 
-def validate(event: Event, limits: Limits | None = None, now_ms: int | None = None) -> None:
-    """Check an event that was built in Python against everything that :func:`decode` checks.
+def validate(event: Event, limits: Limits | None = None, now_ms: int | None = None) -> bytes:
+    """Check an event that was built in Python against everything that :func:`decode` checks; returns its JSON bytes.
 
     Raises
     ------
@@ -163,7 +163,9 @@ def validate(event: Event, limits: Limits | None = None, now_ms: int | None = No
         if not _is_finite(getattr(event, name)):
             message = f"{name} holds NaN or an infinity; leave the field out where nothing is known"
             raise EventError("nan_value", message)
-    decode(encode(event), limits, now_ms)
+    raw = encode(event)
+    decode(raw, limits, now_ms)
+    return raw
 
 
 def encode(event: Event) -> bytes:
@@ -258,7 +260,8 @@ def _check_slate(event: Event, slate: list[str], limits: Limits) -> None:
 
 def _is_finite(value: float | list[Any] | None) -> bool:
     if isinstance(value, list):
-        return all(map(_is_finite, value))
+        plain = set(map(type, value)) <= {float, int}
+        return all(map(math.isfinite if plain else _is_finite, value))
     return value is None or math.isfinite(value)
 
 

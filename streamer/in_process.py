@@ -8,6 +8,7 @@ instead of ONNX Runtime (every published version is checked for parity of the tw
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +22,12 @@ from exporters.catalogue import Catalogue
 from exporters.contracts import Session
 from exporters.item_tables import ItemTables
 from exporters.manifest import Manifest
-from exporters.ranking import RankingPath, Slate
+from exporters.ranking import RankingPath
 from exporters.registry import Registry
 from exporters.retrieval import VectorIndex
 from exporters.runtime import LoadedModel, ModelHost, RankerSession
 from exporters.services import Services
+from exporters.slates import Slate
 from exporters.twins import MemoryDoor
 from feature_store.user_state import ItemInfo
 from feature_store.vectors import ITEM_NAMES
@@ -37,7 +39,8 @@ from streamer.events import Event, encode
 from streamer.examples import Example
 from streamer.item_reader import info_of
 from streamer.pipeline import SessionPipeline
-from streamer.serve import limits_of, session_of
+from streamer.server_sessions import session_of
+from streamer.server_settings import limits_of
 from streamer.server_state import item_of
 from streamer.settings import Settings
 from streamer.state import PartitionState, state_path
@@ -163,5 +166,6 @@ def _services(settings: Settings, folder: Path, store: _Sessions, student: Stude
         tables=ItemTables(learning.catalog_rows, learning.dimension, len(ITEM_NAMES), TABLES, learning.neighbours),
         index=VectorIndex(learning.dimension),
         catalogue=Catalogue(),
-        limits=limits_of(settings),
+        # The graphs run where they learn: what was encoded before a step says nothing after it.
+        limits=replace(limits_of(settings), session_states_bytes=0),
     )

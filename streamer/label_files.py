@@ -25,7 +25,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streamer.soft_labels import SoftLabel
+from streamer.soft_labels import UNTOLD, SoftLabel
 
 MILLISECONDS_A_DAY = 86_400_000
 OFFSETS = "offsets.json"
@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("scored", pa.int32()),
         ("task_names", pa.list_(pa.string())),
         ("task_logits", pa.list_(pa.float32())),
+        ("learnt", pa.int64()),  # missing in files of earlier versions of the program
     ]
 )
 
@@ -133,7 +134,16 @@ def to_table(labels: Sequence[tuple[int, SoftLabel]]) -> pa.Table:
         columns[name] = [getattr(label, name) for _, label in labels]
     columns["task_names"] = [list(label.tasks) for _, label in labels]
     columns["task_logits"] = [list(label.tasks.values()) for _, label in labels]
+    columns["learnt"] = [label.learnt for _, label in labels]
     return pa.table(columns, schema=SCHEMA)
+
+
+def conformed(table: pa.Table) -> pa.Table:
+    """Give a table of an earlier version of the program the columns that it lacks, empty."""
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names)
 
 
 def from_table(table: pa.Table) -> list[SoftLabel]:
@@ -145,7 +155,8 @@ def from_table(table: pa.Table) -> list[SoftLabel]:
 
 def _label(row: dict[str, Any]) -> SoftLabel:
     tasks = dict(zip(row.pop("task_names"), row.pop("task_logits"), strict=True))
-    return SoftLabel(**row, tasks=tasks)
+    learnt = row.pop("learnt")
+    return SoftLabel(**row, tasks=tasks, learnt=UNTOLD if learnt is None else learnt)
 
 
 def write(path: Path, tables: Iterable[pa.Table]) -> None:

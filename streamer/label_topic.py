@@ -11,6 +11,7 @@ from aiokafka.errors import UnknownError
 
 from streamer import soft_labels, topics
 from streamer.errors import BrokerError
+from streamer.repeated_batches import Given
 from streamer.settings import Settings
 from streamer.soft_labels import SoftLabel
 
@@ -64,8 +65,8 @@ class LabelTopic:
         """Write one record to another topic."""
         await self._producer.send_and_wait(topic, value, key=key)
 
-    async def written_since(self, ends: Mapping[int, int] | None) -> set[str]:
-        """Ids of the examples labelled behind ``ends``; :attr:`ends` moves to the end of the topic.
+    async def written_since(self, ends: Mapping[int, int] | None) -> dict[str, Given]:
+        """Say which examples, by id, were labelled behind ``ends``; :attr:`ends` moves to the end of the topic.
 
         None stands for the end as it is now: a first start, which nothing has been written before.
 
@@ -85,20 +86,21 @@ class LabelTopic:
         try:
             now = await consumer.end_offsets(partitions)
             self.ends = {one.partition: int(end) for one, end in now.items()}
-            return set() if ends is None else await self._read(consumer, ends)
+            return {} if ends is None else await self._read(consumer, ends)
         finally:
             await consumer.stop()
 
-    async def _read(self, consumer: AIOKafkaConsumer, since: Mapping[int, int]) -> set[str]:
+    async def _read(self, consumer: AIOKafkaConsumer, since: Mapping[int, int]) -> dict[str, Given]:
         partitions = [TopicPartition(topics.SOFT_LABELS.name, number) for number in self.ends]
         consumer.assign(partitions)
         for one in partitions:
             consumer.seek(one, since.get(one.partition, 0))
-        found: set[str] = set()
+        found: dict[str, Given] = {}
         more = True
         while more:  # until nothing comes: the embedded broker names an end that its last batch lies behind
             batches = await consumer.getmany(timeout_ms=_QUIET_MS)
-            found |= {(record.key or b"").decode() for records in batches.values() for record in records}
+            for label in (soft_labels.decode(record.value) for records in batches.values() for record in records):
+                found.setdefault(label.example_id, Given.of(label))
             at = {one.partition: int(await consumer.position(one)) for one in partitions}
             more = bool(batches) or any(at[number] < end for number, end in self.ends.items())
         self.ends = at

@@ -14,7 +14,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streamer.label_files import MILLISECONDS_A_DAY, ROWS_A_GROUP, LabelFile, date_of, files_of, path_of, remove, write
+from streamer.label_files import (
+    MILLISECONDS_A_DAY,
+    ROWS_A_GROUP,
+    LabelFile,
+    conformed,
+    date_of,
+    files_of,
+    path_of,
+    remove,
+    write,
+)
 
 LARGE_BYTES = 64 * 1_048_576  # a file of today that need not grow any more
 
@@ -67,7 +77,7 @@ def _tables(files: list[LabelFile]) -> Iterator[pa.Table]:
     for file in files:
         with pq.ParquetFile(file.path) as opened:
             for batch in opened.iter_batches(ROWS_A_GROUP):
-                waiting.append(pa.Table.from_batches([batch]))
+                waiting.append(conformed(pa.Table.from_batches([batch])))
                 if sum(map(len, waiting)) >= ROWS_A_GROUP:
                     yield pa.concat_tables(waiting).combine_chunks()
                     waiting = []

@@ -67,11 +67,38 @@ PUBLISH_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS_SECONDS,
 )
 ROWS_PUBLISHED = Counter("headwater_rows_published", "Row deltas written to the weights topic.", ["table"])
+ROWS_REFUSED = Counter("headwater_rows_refused", "Rows that were not published: not finite, or too large.", ["reason"])
+REPAIRS_ASKED = Counter(
+    "headwater_row_repairs_asked", "Requests of servers to publish rows of a table again.", ["table"]
+)
+PUBLISHING_HELD = Gauge("headwater_publishing_held_ratio", "1 while publishing is on hold.", ["model"])
+VECTORS_HELD = Gauge("headwater_vectors_held_ratio", "1 while the gate keeps item vectors back.", ["model"])
 WEIGHTS_STEP = Gauge("headwater_weights_step_examples", "Learned examples that the last published weights reflect.")
 SNAPSHOT_SECONDS = Histogram(
     "headwater_snapshot_seconds",
     "Time to write one atomic snapshot of weights, optimiser, counters and offsets.",
     buckets=LATENCY_BUCKETS_SECONDS,
+)
+
+# the drift monitor, in the trainer
+DRIFT_ALARMS = Counter("headwater_drift_alarms", "Confirmed moves of a signal.", ["model", "signal"])
+DRIFT_DISMISSED = Counter(
+    "headwater_drift_dismissed", "Moves that a detector proposed and fresh examples refuted.", ["model", "signal"]
+)
+DRIFT_ACTIONS = Counter(
+    "headwater_drift_actions",
+    "Actions by what became of them: started, ended, reverted, dry-run or refused.",
+    ["model", "kind", "state"],
+)
+DRIFT_ACTIVE = Gauge("headwater_drift_action_active_ratio", "1 while an action lasts.", ["model", "kind"])
+DRIFT_SIGNAL = Gauge(
+    "headwater_drift_signal_value", "Level of a watched signal over its latest window.", ["model", "signal"]
+)
+DRIFT_REFERENCE = Gauge(
+    "headwater_drift_reference_value", "Level of a watched signal before its latest window.", ["model", "signal"]
+)
+DRIFT_EVIDENCE = Gauge(
+    "headwater_drift_evidence_examples", "Examples behind the two sides of the last alarm.", ["model", "signal"]
 )
 
 # the foundation model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from feature_store.user_state import ItemInfo
 from online_models.batch import Batch, Context
 from online_models.learner import TorchLearner, seeded
 from online_models.optim import Clippy
-from online_models.zoo.in_session import CATEGORY_BUCKETS
+from online_models.vocabulary import category_buckets
 from streamer.families import make_ranker
 from streamer.settings import Settings
 
@@ -89,12 +88,3 @@ def rows_of(batch: Batch) -> NDArray[np.int64]:
     parts = [batch.candidates.items.flatten(), context.history_items.flatten(), context.source_item]
     rows: NDArray[np.int64] = torch.unique(torch.cat(parts)).numpy()
     return rows[rows > 1]
-
-
-def category_buckets(categories: list[str]) -> list[int]:
-    """Hash categories into the buckets of the category intent.
-
-    >>> category_buckets(["Drama"]) == category_buckets(["Drama"]), len(category_buckets(["a", "b"])) <= 2
-    (True, True)
-    """
-    return sorted({zlib.crc32(category.encode()) % CATEGORY_BUCKETS for category in categories})

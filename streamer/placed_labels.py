@@ -10,11 +10,12 @@ import torch
 
 from online_models.batch import UNKNOWN, Batch
 from online_models.catalog import Catalog
+from streamer.satisfaction import TASK
 from streamer.soft_labels import NOTHING, SoftLabel
 
 
 def place(batch: Batch, labels: Sequence[SoftLabel | None], catalog: Catalog) -> Batch:
-    """Give a batch the teacher's logits of its candidates, and the remainder.
+    """Give a batch the teacher's logits of its candidates, the remainder, and its logit of satisfaction.
 
     Items that the teacher kept and the student did not choose among are left out: the label then speaks of the items
     that both know. None, or an item without a row, teaches nothing.
@@ -22,6 +23,7 @@ def place(batch: Batch, labels: Sequence[SoftLabel | None], catalog: Catalog) ->
     items = batch.candidates.items.numpy()  # [B, N]
     logits = np.full(items.shape, np.nan, np.float32)
     remainder = np.full(len(items), NOTHING, np.float32)  # [B]
+    satisfaction = np.full(len(items), np.nan, np.float32)  # [B]
     by_row = np.full(catalog.capacity, np.nan, np.float32)  # [R]
     for number, label in enumerate(labels):
         if label is None:
@@ -32,7 +34,13 @@ def place(batch: Batch, labels: Sequence[SoftLabel | None], catalog: Catalog) ->
         logits[number] = by_row[items[number]]
         by_row[rows] = np.nan
         remainder[number] = label.remainder
-    return replace(batch, teacher_logits=torch.from_numpy(logits), teacher_remainder=torch.from_numpy(remainder))
+        satisfaction[number] = label.tasks.get(TASK, np.nan)
+    return replace(
+        batch,
+        teacher_logits=torch.from_numpy(logits),
+        teacher_remainder=torch.from_numpy(remainder),
+        teacher_satisfaction=torch.from_numpy(satisfaction),
+    )
 
 
 def places_of_taken(batch: Batch, labels: Sequence[SoftLabel | None], catalog: Catalog) -> list[int]:

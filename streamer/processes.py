@@ -12,6 +12,8 @@ from pathlib import Path
 from streamer.errors import HeadwaterError
 
 _TAIL_LINES = 20
+# Feast sets it where it is imported; a child that finds it writes its metrics to files that it shares with its parent.
+_NOT_INHERITED = "PROMETHEUS_MULTIPROC"
 
 
 class Child:
@@ -38,7 +40,8 @@ class Child:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # One thread each: several processes share few cores, and small matrices gain nothing from more.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+        environment = {**own, "OMP_NUM_THREADS": "1", **self.environment}
         command = ["nice", "-n", str(self.niceness), sys.executable, "-m", "streamer", *self.arguments]
         return subprocess.Popen(
             command, env=environment, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
@@ -60,6 +63,14 @@ class Child:
         """SIGKILL, as a crash would."""
         self._process.kill()
         self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send any other signal."""
+        self._process.send_signal(number)
+
+    def wait(self, within_seconds: float) -> int:
+        """Wait for the end; returns the exit status."""
+        return self._process.wait(within_seconds)
 
     def restart(self) -> None:
         """Start it again after it has ended."""

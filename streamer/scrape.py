@@ -38,6 +38,21 @@ class Scrape:
             sums[found.get(label, "")] = sums.get(found.get(label, ""), 0.0) + value
         return sums
 
+    def since(self, before: Scrape) -> Scrape:
+        """Subtract what an earlier answer had counted: counters and histograms of the time between, no gauges.
+
+        >>> old, new = (Scrape.parse(f"# TYPE a counter{chr(10)}a_total {count}.0{chr(10)}") for count in (2, 5))
+        >>> new.since(old).total("a_total")
+        3.0
+        """
+        counted = {(name, *sorted(labels.items())): value for name, labels, value in before.samples}
+        return Scrape(
+            [
+                (name, labels, value - counted.get((name, *sorted(labels.items())), 0.0))
+                for name, labels, value in self.samples
+            ]
+        )
+
     def quantile(self, histogram: str, q: float, **labels: str) -> float | None:
         """Quantile of a histogram, linear inside its bucket; None while it is empty.
 

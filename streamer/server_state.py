@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -17,15 +18,18 @@ from exporters.errors import ExporterError
 from exporters.foundation import MODEL as FOUNDATION
 from exporters.foundation import FoundationIndex
 from exporters.item_tables import ItemTables
+from exporters.manifest import Manifest
 from exporters.registry import Registry
 from exporters.retrieval import VectorIndex
 from exporters.runtime import ModelHost
 from exporters.stats import Board
 from exporters.students import Students
+from streamer.drift.marks import note_drift
 from streamer.errors import EventError
 from streamer.events import Event, Limits, decode
 from streamer.server_student import StudentState
 from streamer.settings import Settings
+from streamer.table_parity import Ask
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +50,10 @@ class ServerState:
         self.foundation = FoundationIndex(self.registry)
         shares = settings.serving.students
         self.by_name = {
-            name: StudentState(name, self.registry, settings.learning, self._observe) for name in in_order(shares)
+            name: StudentState(name, self.registry, settings.learning, self._observe, self._ask, settings.serving)
+            for name in in_order(shares)
         }
+        self.send: Ask = lambda announcement: None  # set once there is a broker
         self.first = next(iter(self.by_name.values()))
         self.students = Students(
             (student.served for student in self.by_name.values()),
@@ -77,6 +83,15 @@ class ServerState:
         for student in self.by_name.values():
             student.load()
         self.board.quality = dict(self.host.current.manifest.metrics) if self.host.current else {}
+        for manifest in self._published():
+            self.board.timeline.begin(manifest)
+
+    def _published(self) -> Iterator[Manifest]:
+        """Manifests of the versions in the registry; one that is damaged, or pruned meanwhile, is passed over."""
+        for name in self.by_name:
+            for version in self.registry.versions(name):
+                with suppress(ExporterError):
+                    yield self.registry.manifest(name, version)
 
     def follow_foundation(self) -> None:
         """Take up the foundation model's version that the registry points to; a damaged one changes nothing."""
@@ -106,10 +121,17 @@ class ServerState:
             student = self.by_name.get(announcement.name) if announcement is not None else None
             if announcement is None or student is None:
                 continue
+            self.board.timeline.note(announcement)
             if student is self.first:
                 self.board.quality |= announcement.metrics
             if self.live:
                 await asyncio.to_thread(student.follow, announcement)
+
+    async def apply_drift(self, records: list[ConsumerRecord]) -> None:
+        """Keep the latest alarms and actions of the students that are served."""
+        for record in records:
+            note_drift(self.board.timeline, record.value, self.by_name)
+        await asyncio.sleep(0)
 
     async def apply_items(self, records: list[ConsumerRecord]) -> None:
         """Keep the catalogue in step."""
@@ -117,16 +139,44 @@ class ServerState:
             self._apply_item(record)
         await asyncio.sleep(0)
 
+    def judge(self) -> None:
+        """See how versions on trial do."""
+        for student in self.by_name.values():
+            student.judge()
+
+    def doubts(self) -> list[str]:
+        """Reasons why tables are not known to be whole; empty while they are."""
+        return [reason for student in self.by_name.values() for reason in student.parity.reasons()]
+
+    def begins_at(self, first: int, end: int) -> None:
+        """Learn which offsets of the weights topic can still be read."""
+        for student in self.by_name.values():
+            student.begins_at(first, end)
+
+    def _ask(self, announcement: Announcement) -> None:
+        self.send(announcement)
+
     def _apply_rows(self, records: list[ConsumerRecord]) -> None:
-        rows: dict[str, list[deltas.Row]] = {}
-        for row in _rows(records):
-            rows.setdefault(row.model, []).append(row)
-        for name, own in rows.items():
-            if name not in self.by_name:  # a trainer whose student this server does not serve
-                continue
-            self.board.counts["rows_applied"] += self.by_name[name].apply(own)
-            for row in own:
-                metrics.ROWS_APPLIED.labels(name, row.table).inc()
+        for record in records:
+            self._take(record)
+        for student in self.by_name.values():
+            self.board.counts["rows_applied"] += student.commit()
+
+    def _take(self, record: ConsumerRecord) -> None:
+        if record.value is None:
+            return
+        try:
+            row = deltas.decode(record.value)
+        except msgspec.DecodeError as error:
+            _log.warning("row %r at offset %d cannot be read: %s", record.key, record.offset, error)
+            broken = self.by_name.get(deltas.model_of(record.key or b""))
+            if broken is not None:
+                broken.broken("checksum" if isinstance(error, deltas.ChecksumError) else "unreadable")
+            return
+        student = self.by_name.get(row.model)
+        if student is not None:  # else a trainer whose student this server does not serve
+            student.take(row)
+            metrics.ROWS_APPLIED.labels(row.model, row.table).inc()
 
     def _apply_item(self, record: ConsumerRecord) -> None:
         item_id = (record.key or b"").decode(errors="replace")
@@ -154,16 +204,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     ['student', 'caser']
     """
     return sorted(names, key=lambda name: name != deltas.DEFAULT_MODEL)
-
-
-def _rows(records: Iterable[ConsumerRecord]) -> Iterable[deltas.Row]:
-    for record in records:
-        if record.value is None:
-            continue
-        try:
-            yield deltas.decode(record.value)
-        except msgspec.DecodeError as error:
-            _log.warning("row %r at offset %d cannot be read: %s", record.key, record.offset, error)
 
 
 def _announcement(record: ConsumerRecord) -> Announcement | None:

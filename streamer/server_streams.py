@@ -44,6 +44,7 @@ class Follower:
             max_partition_fetch_bytes=16 * 1_048_576,
         )
         self._behind: dict[TopicPartition, int] | None = None
+        self.spans: dict[str, tuple[int, int]] = {}  # first and end offset of each topic's first partition at the start
         self.caught_up = asyncio.Event()
 
     @property
@@ -53,6 +54,21 @@ class Follower:
         for partition, records in (self._behind or {}).items():
             missing[partition.topic] = missing.get(partition.topic, 0) + records
         return missing
+
+    async def places(self) -> dict[str, tuple[int, int]]:
+        """Ask the broker for the ends of the topics; (records applied, records there) by topic, as offsets added up.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            The broker does not answer.
+        """
+        partitions = sorted(self._consumer.assignment())
+        found: dict[str, tuple[int, int]] = {}
+        for partition, end in (await self._consumer.end_offsets(partitions)).items():
+            applied, there = found.get(partition.topic, (0, 0))
+            found[partition.topic] = (applied + await self._consumer.position(partition), there + end)
+        return found
 
     async def start(self) -> None:
         """Connect and take the partitions.
@@ -71,6 +87,7 @@ class Follower:
         self._ends = await self._consumer.end_offsets(partitions)
         begins = await self._consumer.beginning_offsets(partitions)
         self._behind = {one: end - begins[one] for one, end in self._ends.items() if end > begins[one]}
+        self.spans = {one.topic: (begins[one], self._ends[one]) for one in partitions if one.partition == 0}
 
     async def run(self) -> None:
         """Read until cancelled; an error is logged and reading goes on where it was."""

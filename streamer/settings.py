@@ -9,17 +9,20 @@ environment overrides it: ``HEADWATER_KAFKA__BOOTSTRAP_SERVERS=kafka:9092`` sets
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from exporters.assignment import check_shares
 from exporters.errors import AssignmentError
+from streamer.drift.settings import Drift
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+Key = Annotated[str, Field(min_length=8, pattern=r"^[\x21-\x7e]+$")]  # what an HTTP header can carry
 RESERVED_NAMES = ("foundation", "teacher")
 
 
@@ -105,13 +108,18 @@ class Learning(BaseModel):
     neighbours: int = Field(200, ge=10)
     publish_rows_seconds: float = Field(0.5, gt=0)
     publish_dense_seconds: float = Field(5.0, gt=0)
+    parity_seconds: float = Field(30.0, gt=0, description="each table of the servers is checked once in this time")
     snapshot_seconds: float = Field(10.0, gt=0)
     replay_share: float = Field(0.25, ge=0, le=1)
+    int8: bool = Field(False, description="publish an int8 form of each graph too, where it ranks no worse")
     clippy: bool = Field(True, description="no weight moves by more than half of itself in a step")
     distillation: Literal["auxiliary", "direct", "ranking", "off"] = Field(
         "auxiliary", description="how soft labels are learnt; without a teacher nothing is"
     )
     distillation_weight: float = Field(1.0, ge=0, description="of the soft labels' loss beside the hard one")
+    satisfaction_weight: float = Field(
+        0.0, ge=0, description="of the loss by the teacher's satisfaction logits, a second task of the student; 0: off"
+    )
     hard_twin: bool = Field(False, description="beside the student one that learns the same by hard labels alone")
     seed: int = 7
 
@@ -163,18 +171,21 @@ class Foundation(BaseModel):
 
 
 class Teacher(BaseModel):
-    """The teacher: a larger model that labels the examples, refreshed on a sliding window of them."""
+    """The teacher: a larger model that labels the examples, and learns each of them after it has labelled it."""
 
     scale: int = Field(2, ge=1, le=8, description="width, as a multiple of learning.dimension")
     kept: int = Field(20, ge=1, description="best candidates in a label, beside the item taken")
-    batch_examples: int = Field(128, ge=1)
+    learns: bool = Field(True, description="every micro-batch, after it has labelled it; else in refreshes alone")
+    batch_examples: int = Field(64, ge=1, description="in a micro-batch, which is one step of learning")
     batch_within_seconds: float = Field(0.25, gt=0)
     window_examples: int = Field(20_000, ge=64, description="latest examples that a refresh trains on, on disk")
     segment_examples: int = Field(256, ge=16, description="of the window, in one file")
     held_out_share: float = Field(0.1, gt=0, le=0.5, description="newest part of the window, kept to judge a refresh")
     epochs: int = Field(2, ge=1, description="of a refresh, over the window")
     refresh_batch: int = Field(64, ge=1, description="examples in a step of a refresh")
-    refresh_seconds: float = Field(300.0, gt=0, description="from one refresh to the next")
+    refresh_seconds: float | None = Field(
+        None, gt=0, description="from one refresh to the next; None: 300 without learns, with it only when asked"
+    )
     first_refresh_examples: int = Field(2_048, ge=1, description="the first comes once so many are in the window")
     most_refresh_seconds: float = Field(240.0, gt=0, description="a refresh ends here, wherever it is")
     drift_delta: float = Field(0.002, ge=0, lt=1, description="ADWIN's chance of a false alarm; 0 turns it off")
@@ -184,20 +195,48 @@ class Teacher(BaseModel):
     threads: int = Field(1, ge=1)
     nice: int = Field(10, ge=0, le=19, description="added to the process's priority number")
 
+    @property
+    def interval_seconds(self) -> float:
+        """Time from one refresh to the next; infinite where none comes by time."""
+        if self.refresh_seconds is not None:
+            return self.refresh_seconds
+        return math.inf if self.learns else 300.0
+
 
 class Serving(BaseModel):
     """The HTTP server."""
 
     host: str = "127.0.0.1"
     port: int = Field(8_080, ge=0, le=65_535)
-    api_key: str | None = None
+    api_key: str | None = Field(None, repr=False, description="one key that may do everything")
+    api_keys: dict[str, Key] = Field({}, repr=False, description="keys of applications by name")
+    admin_keys: dict[str, Key] = Field({}, repr=False, description="keys that may also roll back and reload, by name")
+    rate_per_second: float = Field(0.0, ge=0, description="requests of one key (or address); 0: as many as come")
+    rate_burst: int = Field(100, ge=1, description="requests at once before the rate counts")
+    lame_duck_seconds: float = Field(2.0, ge=0, description="from SIGTERM on: not ready, but everything is answered")
+    drain_seconds: float = Field(5.0, gt=0, description="then requests under way have so long to finish")
+    staleness_seconds: float = Field(
+        30.0, gt=0, description="not ready once the broker is silent, or rows stand still, for so long"
+    )
+    broker_wait_seconds: float = Field(5.0, gt=0, description="an event waits for the broker so long at most")
+    precision: Literal["float32", "int8"] = Field(
+        "float32", description="of the graphs; int8 where a version has it, see learning.int8"
+    )
+    providers: tuple[str, ...] = Field(
+        ("auto",), min_length=1, description="of ONNX Runtime, best first; auto: CUDA where there is one, else the CPU"
+    )
     deadline_ms: float = Field(150.0, gt=0)
+    sources_ms: float = Field(25.0, gt=0, description="a list goes without sources that have not answered by then")
+    session_states_mb: int = Field(64, ge=0, description="memory for encoded sessions; 0 encodes at every request")
     stability_margin: float = Field(
         0.05, ge=0, description="log-odds by which an item must beat one shown before to take its place; 0 turns it off"
     )
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_candidates: int = Field(500, ge=10)
     max_results: int = Field(100, ge=1)
+    canary_share: float = Field(0.0, ge=0, le=0.5, description="of the users try a new version before all do; 0: off")
+    canary_seconds: float = Field(60.0, gt=0, description="a trial ends then, or after canary_lists of its lists")
+    canary_lists: int = Field(1_000, ge=1)
     students: dict[str, float] = Field({"student": 1.0}, description="share of the users by the model's name; sum 1")
     assignment_salt: str = Field("", description="another salt puts other users together")
 
@@ -209,6 +248,22 @@ class Serving(BaseModel):
         except AssignmentError as error:
             raise ValueError(str(error)) from error
         return given
+
+
+class Logs(BaseModel):
+    """What a server writes to its log."""
+
+    format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else JSON lines")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    access_share: float = Field(0.0, ge=0, le=1, description="of the requests that get a line with their stages")
+    slow_ms: float = Field(1_000.0, gt=0, description="a request that takes longer always gets a line")
+
+
+class Tracing(BaseModel):
+    """OpenTelemetry traces of the server (extra ``tracing``)."""
+
+    endpoint: str = Field("", description="OTLP over HTTP, http://collector:4318/v1/traces; empty: no traces")
+    share: float = Field(0.01, ge=0, le=1, description="of the requests whose caller has not decided it")
 
 
 class Settings(BaseSettings):
@@ -224,7 +279,10 @@ class Settings(BaseSettings):
     foundation: Foundation = Foundation()
     teacher: Teacher = Teacher()
     labels: Labels = Labels()
+    drift: Drift = Drift()
     serving: Serving = Serving()
+    logs: Logs = Logs()
+    tracing: Tracing = Tracing()
     metrics_port: int = Field(0, ge=0, le=65_535, description="Prometheus port of worker and trainer; 0 picks one")
     data: Path | None = Field(None, description="Folder with data sets already on disk (HEADWATER_DATA)")
 

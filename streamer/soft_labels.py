@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOTHING = -math.inf  # remainder where the kept items are all that was scored
+UNTOLD = -1  # labels of earlier versions of the program do not say what their teacher had learnt
 
 
 class SoftLabel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -21,6 +22,9 @@ class SoftLabel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``softmax([logits, remainder])`` is the teacher's distribution over the list: one share for each item kept, and one
     for all others together.
+
+    ``version`` and ``learnt`` name the weights: the version is the refresh that they come from, and ``learnt`` how many
+    examples the teacher had taken in all when it gave the label. The labels of one micro-batch have both in common.
     """
 
     example_id: str
@@ -34,6 +38,7 @@ class SoftLabel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     remainder: float = NOTHING  # log Σ exp of the logits of the items that were scored and not kept
     scored: int = 0  # items that were scored
     tasks: dict[str, float] = {}  # logits of what is asked of the item taken, such as "satisfaction"
+    learnt: int = UNTOLD  # examples that the teacher had taken before this one's micro-batch
 
     @property
     def key(self) -> bytes:

@@ -12,7 +12,9 @@ from online_models.batch import Batch
 from online_models.distill.auxiliary import AuxiliaryHead
 from online_models.distill.direct import soft_list_loss
 from online_models.distill.ranking import ranking_loss
+from online_models.satisfaction import SatisfactionHead
 from online_models.served import ServedRanker
+from streamer.settings import Learning
 
 
 class SoftLoss(nn.Module):
@@ -81,6 +83,51 @@ class RankingLoss(SoftLoss):
         return ranking_loss(logits.gather(1, best.indices), best.values > -torch.inf), torch.zeros(())
 
 
+class SecondTask(SoftLoss):
+    """The student learns the teacher's opinion of the item taken too: whether it satisfies.
+
+    ``CE(σ(z_teacher), σ(z))``, mean over the examples of which the teacher said so, with the student's z from the user
+    and item vectors that its main logit reads. The gradient reaches those; z itself is neither exported nor served.
+
+    Parameters
+    ----------
+    first
+        How the list is learnt.
+    weight
+        Of the second task.
+    ranker
+        Gives the sizes.
+
+    References
+    ----------
+    "Bridging the Gap: Unpacking the Hidden Challenges in Knowledge Distillation for Online Ranking Systems", RecSys
+    2024: of all tasks, engagement and satisfaction are worth distilling. What differs: satisfaction has no logit of its
+    own for the hard label, since it is not served.
+    """
+
+    def __init__(self, first: SoftLoss, weight: float, ranker: ServedRanker) -> None:
+        super().__init__()
+        self.first, self.weight = first, weight
+        self.head = SatisfactionHead(ranker.sizes.dimension, ranker.sizes.item_features)
+
+    def forward(self, ranker: ServedRanker, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses of the list, with the second task in what is added whatever the weight of the soft labels."""
+        soft, beside = self.first(ranker, batch)
+        return soft, beside + self.weight * self._second(ranker, batch)
+
+    def item_tables(self) -> list[Tensor]:
+        """Name what the list's loss has."""
+        return self.first.item_tables()
+
+    def _second(self, ranker: ServedRanker, batch: Batch) -> Tensor:
+        assert batch.teacher_satisfaction is not None
+        user, vectors, _ = ranker.bottom(batch.context, batch.candidates)
+        every, place = torch.arange(len(batch)), batch.labels.argmax(1)  # [B]
+        logits = self.head(user, vectors[every, place], batch.candidates.features[every, place])  # [B]
+        told = batch.teacher_satisfaction.sigmoid()  # [B]
+        return self.head.loss(logits, told.where(batch.labels.any(1), torch.nan))  # what was taken may have left
+
+
 def _list_loss(logits: Tensor, batch: Batch) -> Tensor:
     assert batch.teacher_logits is not None and batch.teacher_remainder is not None
     told, remainder = batch.teacher_logits, batch.teacher_remainder
@@ -94,3 +141,9 @@ SOFT_LOSSES: dict[str, Callable[[ServedRanker], SoftLoss]] = {
 }
 """Methods by their name in ``learning.distillation``."""
 OFF = "off"
+
+
+def soft_loss_of(sizes: Learning, ranker: ServedRanker) -> SoftLoss:
+    """Make the loss of the method that the settings name, with the second task where it has a weight."""
+    first = SOFT_LOSSES[sizes.distillation](ranker)
+    return first if sizes.satisfaction_weight == 0 else SecondTask(first, sizes.satisfaction_weight, ranker)

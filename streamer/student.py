@@ -13,22 +13,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exporters.deltas import Row
+from exporters.deltas import CATALOG, Row
 from exporters.gate import RecentExamples
+from exporters.table_digest import buckets_of
 from feature_store.user_state import ItemInfo
 from feature_store.vectors import ITEM_NAMES, NAMES
 from online_models.batch import Batch, Context
 from online_models.neighbours import NeighbourTable
+from streamer.drift.monitor import Monitor
 from streamer.examples import Example
 from streamer.hard_twin import HARD_ONLY, HardTwin
 from streamer.memory import Memory
 from streamer.network import Network, rows_of
+from streamer.outgoing_rows import OutgoingRows
 from streamer.pending_rows import PendingRows
 from streamer.prequential import Prequential
+from streamer.recent_examples import RecentWindow
 from streamer.replay_buffer import ReplayBuffer
 from streamer.settings import Settings
 from streamer.soft_losses import OFF
 from streamer.soft_student import SoftStudent
+from streamer.vector_guard import VectorGuard
 
 VECTORS, FEATURES = "item_vectors", "item_features"
 
@@ -52,17 +57,23 @@ class Student:
         self.twin = HardTwin(settings, len(self.memory.sources.names)) if sizes.hard_twin else None
         self.soft = SoftStudent(settings, self.network, self.memory.catalog) if sizes.distillation != OFF else None
         self.replay = ReplayBuffer(share=sizes.replay_share, seed=sizes.seed)
+        self.drift = self._monitor() if settings.drift.mode != "off" else None
         self.prequential = Prequential()
         self.tested_every = 4  # micro-batches: scoring before learning costs a third of a step
+        if self.drift is not None:
+            self.tested_every = min(self.tested_every, settings.drift.test_every)
         self.pending = PendingRows()
         self.published = {
             name: NeighbourTable(sizes.catalog_rows if name != "popularity" else 1, sizes.neighbours)
             for name in self.memory.counting
         }
+        self.outgoing = OutgoingRows(sizes.name, sizes.catalog_rows, self.published)
+        self.guard = VectorGuard()
         self.learned = 0
         self._batches = 0
         self._moved: set[int] = set()  # vectors that moved although their item was not taken, as negatives do
-        self._recent: RecentExamples | None = None
+        self._taken_back: list[int] = []  # vectors to be published as they were when the gate last passed
+        self._recent = RecentWindow()
 
     def describe(self, item: ItemInfo) -> None:
         """Take over what the catalogue says of an item; items with a date of publication may be offered at once."""
@@ -86,8 +97,8 @@ class Student:
         oldest_ms = min(example.published_time_ms for example in fresh)
         self._forget(self.memory.admit(fresh))  # before the rows' new items learn anything
         batch = self.memory.build(fresh)
-        if self._batches % self.tested_every == 0:
-            self._test(batch)
+        if self._batches % self.tested_every == 0 or (self.drift is not None and self.drift.suspicious):
+            self._test(batch, fresh)
         self._batches += 1
         plotted = self._learn_hard(batch)
         self._replay(batch)
@@ -98,6 +109,8 @@ class Student:
             network.describe_new(rows, self.memory.items)
         self._note_changes(rows, oldest_ms)
         self.learned += len(fresh)
+        if self.drift is not None:
+            self.drift.observe(fresh)
         return {**plotted, "learned": float(len(fresh))}
 
     def distill(self, most: int = 2) -> dict[str, float]:
@@ -116,8 +129,40 @@ class Student:
         return plotted
 
     def take_rows(self, most: int = 4_000) -> list[Row]:
-        """Rows changed since they were last taken, at most ``most`` of each table."""
-        return [row for table in self.pending.tables() for row in self._rows_of(table, most)]
+        """Rows changed since they were last taken, at most ``most`` of each table, in batches.
+
+        While the gate refuses the dense part, the vectors that belong to it stay here.
+        """
+        rows = [row for number in self._taken_back if (row := self._earlier_vector(number)) is not None]
+        self._taken_back = []
+        for table in self.pending.tables():
+            if table == VECTORS and self.guard.holding:
+                continue
+            taken = self._rows_of(table, most)
+            if table == VECTORS:
+                self.guard.sent(row.row for row in taken)
+            rows += taken
+        return self.outgoing.seal(rows, self.learned)
+
+    def refuse_vectors(self) -> None:
+        """Take back the vectors that went out since the gate last passed, and hold those that follow."""
+        self._taken_back = self.guard.refused()
+        self.pending.add(VECTORS, self._taken_back, 0)
+
+    def take_check(self, table: str) -> Row | None:
+        """Give out the digest of a table; None while rows of it are still to be published."""
+        waits = table in self.pending.tables() or (table == CATALOG and bool(self.pending.tables()))
+        return None if waits else self.outgoing.digest(table, self.learned)
+
+    def publish_again(self, table: str, buckets: list[int]) -> None:
+        """Publish the rows of some buckets once more, as servers have asked; of the catalogue, everything."""
+        if table == CATALOG:
+            self._publish_everything()
+            self.outgoing.purge_at(self.learned)
+            return
+        rows = np.zeros(1, np.int64) if table == "popularity" else self.memory.catalog.active_rows()
+        asked = rows[np.isin(buckets_of(rows), buckets)]
+        self.pending.add(table, asked.tolist(), 0)
 
     def release_moved(self) -> None:
         """Let the vectors that moved as negatives be published too, with the dense part that they belong to.
@@ -156,13 +201,20 @@ class Student:
         }
 
     def recent(self) -> RecentExamples | None:
-        """Return the latest micro-batch as it was before it was learnt: what the gate judges a model by."""
-        return self._recent
+        """Return the latest examples as they were before they were learnt: what the gate judges a model by."""
+        return self._recent.read(self.network.ranker.items.weight.detach().numpy())
 
     def _own_candidates(self, context: Context) -> NDArray[np.int64]:
         return self.network.candidates(context, self.memory.catalog.active_rows(), self.memory.builder.shape.from_model)
 
-    def _test(self, batch: Batch) -> None:
+    def _monitor(self) -> Monitor:
+        def categories_of(item_id: str) -> list[str]:
+            state = self.memory.items.get(item_id)
+            return state.categories if state is not None else []
+
+        return Monitor(self.settings, self.network, self.replay, categories_of)
+
+    def _test(self, batch: Batch, examples: list[Example]) -> None:
         scores = {"served": self.network.learner.score(batch.context, batch.candidates)}
         if self.twin is not None:
             scores[HARD_ONLY] = self.twin.learner.score(batch.context, batch.candidates)
@@ -170,13 +222,11 @@ class Student:
             if name in _REPORTED:
                 scores[_REPORTED[name]] = batch.candidates.source_scores[..., column]
         self.prequential.observe(batch, scores)
+        if self.drift is not None:
+            self.drift.test(batch, examples, scores["served"], scores[_REPORTED["popularity"]])
         with torch.no_grad():
             inputs = self.network.ranker.inputs(batch.context, batch.candidates)
-        self._recent = RecentExamples(
-            feeds={name: value.numpy() for name, value in inputs.items()},
-            labels=batch.labels.numpy(),
-            mask=batch.offered.numpy(),
-        )
+        self._recent.add(batch, inputs)
 
     def _replay(self, batch: Batch) -> None:
         old = self.replay.exchange(batch)
@@ -207,6 +257,9 @@ class Student:
         for network in self._networks():
             network.forget(rows)
         self.replay.forget(rows)
+        self.outgoing.shown.forget(rows.tolist())
+        if self.drift is not None:
+            self.drift.forget(rows)
         if self.soft is not None:
             self.soft.forget(rows)
         for name, table in self.published.items():
@@ -220,38 +273,48 @@ class Student:
         rows = [self._row(table, row, since_ms) for row, since_ms in taken.items()]
         return [row for row in rows if row is not None]
 
+    def _earlier_vector(self, row: int) -> Row | None:
+        item_id = self.memory.catalog.id_of(row)
+        if item_id is None:
+            return None
+        values = self.guard.vector(row, item_id, self.settings.learning.dimension).astype("<f4").tobytes()
+        name = self.settings.learning.name
+        return Row(table=VECTORS, item_id=item_id, row=row, model=name, step=self.learned, values=values)
+
     def _row(self, table: str, row: int, oldest_ms: int) -> Row | None:
         item_id = "*" if table == "popularity" else self.memory.catalog.id_of(row)
         if item_id is None:
             return None
+        values = neighbours = weights = b""
         if table in (VECTORS, FEATURES):
-            values = (
-                self.network.ranker.items.weight.detach()[row].numpy()
-                if table == VECTORS
-                else self.memory.item_features[row]
-            )
-            content = {"values": values.astype("<f4").tobytes()}
+            held = self.network.ranker.items.weight.detach()[row].numpy() if table == VECTORS else None
+            values = (self.memory.item_features[row] if held is None else held).astype("<f4").tobytes()
         else:
-            items, weights = self.memory.counting[table].best(row, self.settings.learning.neighbours)
-            self.published[table].put(row, items, weights)
-            content = {"neighbours": items.astype("<i4").tobytes(), "weights": weights.astype("<f4").tobytes()}
-        name = self.settings.learning.name
-        return Row(table=table, item_id=item_id, row=row, model=name, step=self.learned, oldest_ms=oldest_ms, **content)
+            best = self.memory.counting[table].best(row, self.settings.learning.neighbours)
+            self.published[table].put(row, *best)
+            neighbours, weights = best[0].astype("<i4").tobytes(), best[1].astype("<f4").tobytes()
+        return Row(
+            table=table, item_id=item_id, row=row, model=self.settings.learning.name, step=self.learned,
+            oldest_ms=oldest_ms, values=values, neighbours=neighbours, weights=weights,
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bit-exact resume needs, source positions included."""
         return {
             "learned": self.learned,
+            "batches": self._batches,
             "memory": self.memory.state_dict(),
             "network": self.network.state_dict(),
             "replay": self.replay.state_dict(),
             **({} if self.soft is None else {"soft": self.soft.state_dict()}),
             **({} if self.twin is None else {"twin": self.twin.state_dict()}),
+            **({} if self.drift is None else {"drift": self.drift.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``; every row in use counts as changed, so that servers catch up."""
         self.learned = state["learned"]
+        self._batches = state.get("batches", 0)  # snapshots of earlier versions have none
         self.memory.load_state_dict(state["memory"])
         self.network.load_state_dict(state["network"])
         self.replay.load_state_dict(state["replay"])
@@ -259,7 +322,16 @@ class Student:
             self.soft.load_state_dict(state["soft"])
         if self.twin is not None:  # one that comes later starts where the student stands
             self.twin.load_state_dict(state.get("twin", state["network"]))
+        self._resume_drift(state)
         self._publish_everything()
+
+    def _resume_drift(self, state: dict[str, Any]) -> None:
+        if "drift" not in state:  # snapshots of earlier versions have none
+            return
+        monitor = self.drift or self._monitor()
+        monitor.load_state_dict(state["drift"])
+        if self.drift is None:  # switched off meanwhile: nothing must stay raised
+            monitor.policy.end_all()
 
     def _publish_everything(self) -> None:
         rows, now_ms = self.memory.catalog.active_rows().tolist(), time.time_ns() // 1_000_000

@@ -27,15 +27,22 @@ class Received(NamedTuple):
     example: Example
 
 
+class Weights(NamedTuple):
+    """Which weights give a label: the refresh that they come from, and how many examples the teacher has taken."""
+
+    version: str
+    learnt: int
+
+
 def labels_of(
     batch: Batch,
     opinion: Opinion,
     received: Sequence[Received],
     id_of: Callable[[int], str | None],
-    version: str,
+    weights: Weights,
     most: int,
 ) -> list[SoftLabel]:
-    """One label for each example, with its ``most`` best items and the one taken.
+    """One label for each example of a micro-batch, with its ``most`` best items and the one taken.
 
     An example for which nothing is offered has a label without items: the teacher has nothing to say, and says so.
     """
@@ -45,7 +52,7 @@ def labels_of(
         item_ids, logits, remainder, scored = _list_of(batch, opinion, row, id_of, most)
         label = SoftLabel(
             example_id=example.example_id,
-            version=version,
+            version=weights.version,
             event_time_ms=example.event_time_ms,
             labelled_ms=now_ms,
             partition=partition,
@@ -55,6 +62,7 @@ def labels_of(
             remainder=remainder,
             scored=scored,
             tasks=_tasks_of(batch, opinion, row),
+            learnt=weights.learnt,
         )
         labels.append(label)
     return labels

@@ -12,7 +12,6 @@ from torch import Tensor
 from feature_store.vectors import ITEM_NAMES
 from online_models.batch import Batch
 from online_models.learner import seeded
-from online_models.losses import softmax_cross_entropy
 from online_models.satisfaction import SatisfactionHead
 from streamer.network import Network
 from streamer.settings import Settings
@@ -68,12 +67,9 @@ class TeacherNetwork:
             self.head_steps += 1
         return plotted
 
-    @torch.no_grad()
-    def list_loss(self, batch: Batch) -> tuple[float, int]:
-        """Sum of ``-log`` of the share given to what was taken, and over how many examples."""
-        logits = self.network.learner.score(batch.context, batch.candidates)  # [B, N]
-        counted = int(((batch.labels * batch.offered).sum(1) > 0).sum())
-        return float(softmax_cross_entropy(logits, batch.labels, batch.offered)) * counted, counted
+    def list_losses(self, batch: Batch) -> Tensor:
+        """Losses [B] of its own logits, see :func:`list_losses`."""
+        return list_losses(self.network.learner.score(batch.context, batch.candidates), batch)
 
     def copy(self) -> TeacherNetwork:
         """Return a second network in the same state: the next step of both is the same."""
@@ -111,6 +107,21 @@ class TeacherNetwork:
         items = self.network.ranker.items.weight.detach()[batch.candidates.items[every, place]]  # [B, D]
         logits: Tensor = self.head(users, items, batch.candidates.features[every, place])
         return logits
+
+
+def list_losses(logits: Tensor, batch: Batch) -> Tensor:
+    """``-log`` of the share [B] that logits [B, N] give to what was taken; NaN where nothing offered was.
+
+    >>> from online_models.checks import example_batch
+    >>> batch = example_batch(examples=2, candidates=4)
+    >>> list_losses(torch.zeros(2, 4), batch).shape
+    torch.Size([2])
+    """
+    offered = batch.offered  # [B, N]
+    taken = batch.labels * offered  # [B, N]
+    shares = logits.masked_fill(~offered, -torch.inf).log_softmax(1)  # [B, N]
+    lost = -(torch.where(taken > 0, shares, 0) * taken).sum(1)  # [B]
+    return lost / taken.sum(1)
 
 
 def wider(settings: Settings) -> Settings:

@@ -2,17 +2,19 @@
 
 Labels are on the broker before the snapshot that says so, and examples are acknowledged after it. A restart therefore
 meets examples again that have their labels: it reads those from the label topic, from where the snapshot saw its end,
-and does not write them again. A new version is in a snapshot before its first label is written, so versions never go
-back; a refresh that is cut off leaves nothing behind.
+learns them once more in the micro-batches in which they were labelled, and does not write them again. A new version is
+in a snapshot before its first label is written, so versions never go back; a refresh that is cut off leaves nothing
+behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exporters import announcements
@@ -23,8 +25,11 @@ from streamer.example_stream import Highwater, Positions, Seek, every
 from streamer.item_reader import ItemReader
 from streamer.label_topic import LabelTopic
 from streamer.refresh_requests import RefreshRequests
+from streamer.repeated_batches import Given, RepeatedBatches
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
+from streamer.soft_labels import UNTOLD
+from streamer.state_lock import StateLock
 from streamer.teacher import MODEL, Teacher
 from streamer.teacher_labels import Received
 from streamer.teacher_refresh import Refreshed, Stopped
@@ -36,6 +41,9 @@ _log = logging.getLogger(__name__)
 
 class TeacherProcess:
     """Holds the teacher of one process: labels, refreshes, saves. One lock keeps those apart.
+
+    Once labelling has failed nothing is saved any more: the teacher has then taken examples whose labels the broker may
+    not have, and a snapshot would say that they are labelled. The next process begins at the snapshot before.
 
     Parameters
     ----------
@@ -49,7 +57,9 @@ class TeacherProcess:
         self.positions = Positions()
         self.labels = LabelTopic(settings)
         self.asked = ""  # why a refresh was asked for from outside
-        self._already: set[str] = set()  # examples of which a killed process has written the label after its snapshot
+        # examples of which a killed process has written the label after its snapshot
+        self._already: dict[str, Given] = {}
+        self._repeated = RepeatedBatches()
         self._snapshots = SnapshotStore(settings.stores.snapshots_dir / MODEL)
         self._lock = asyncio.Lock()
         self._rhythms: list[asyncio.Task[None]] = []
@@ -62,13 +72,20 @@ class TeacherProcess:
         self._stopping = threading.Event()
 
     async def start(self) -> None:
-        """Resume from the latest snapshot, connect, read the catalogue and which examples have their labels."""
+        """Resume from the latest snapshot, connect, read the catalogue and which examples have their labels.
+
+        Raises
+        ------
+        StateInUseError
+            Another teacher runs on this folder of state.
+        """
+        self._state_lock = StateLock(self._snapshots.directory, "a teacher")
         await self.labels.start()
         await self._items.start()
         await self._requests.start()
         ends = await asyncio.to_thread(self._resume)
         self._describe_items()
-        self._already |= await self.labels.written_since(ends)
+        self._repeat(await self.labels.written_since(ends))
         if ends is None:  # a kill before the first snapshot would not know where its labels began
             await asyncio.to_thread(self._save)
         _log.info("%s labels; %d examples have their label already", self.teacher.version, len(self._already))
@@ -89,6 +106,7 @@ class TeacherProcess:
         await self._requests.close()
         await self._items.close()
         await self.labels.stop()
+        self._state_lock.close()
 
     async def handle(self, events: Sequence[Any], seek: Seek, highwater: Highwater) -> None:
         """Label one micro-batch of Faust events; they are acknowledged with the next snapshot."""
@@ -107,17 +125,21 @@ class TeacherProcess:
     async def _label(self, events: Sequence[Any], seek: Seek) -> None:
         self._describe_items()
         received = [Received(*one) for one in await self.positions.accept(events, seek)]
-        made = await asyncio.to_thread(self.teacher.take, received) if received else []
-        new = [label for label in made if label.example_id not in self._already]
-        self._already.difference_update(label.example_id for label in made)
-        await self.labels.send(new)
+        for batch in self._repeated.arrange(received):
+            await self._take(batch)
         self._unacknowledged += [event for event in events if self.positions.applied(event)]
+
+    async def _take(self, received: list[Received]) -> None:
+        """Let the teacher take a micro-batch, and write the labels that are not written yet."""
+        made = await asyncio.to_thread(self.teacher.take, received)
+        new = [label for label in made if self._already.pop(label.example_id, None) is None]
+        await self.labels.send(new)
         show_labels(new, received, self.teacher)
 
     async def save(self) -> None:
         """Write a snapshot, then acknowledge the examples that it holds."""
         async with self._lock:
-            if self._failed or not self._unacknowledged:
+            if self._failed or self._repeated.waiting or not self._unacknowledged:
                 return
             await asyncio.to_thread(self._save)
             acknowledged, self._unacknowledged = self._unacknowledged, []
@@ -129,7 +151,13 @@ class TeacherProcess:
         self.asked = reason
 
     async def refresh(self, reason: str) -> Refreshed | None:
-        """Train a copy while labelling goes on, and let it take over if it is not worse; None where it was cut off."""
+        """Train a copy while labelling goes on, and let it take over if it is not worse.
+
+        Returns
+        -------
+        Refreshed or None
+            What it was decided on; None where it was cut off, or labelling has failed meanwhile.
+        """
         self.asked, self.teacher.drifted = "", False
         async with self._lock:
             work = await asyncio.to_thread(self.teacher.begin_refresh, Told(), self._stopping)
@@ -140,22 +168,29 @@ class TeacherProcess:
         except Stopped:
             return None
         async with self._lock:
+            further = await asyncio.to_thread(self.teacher.begin_catching_up, refreshed)
+        refreshed = await asyncio.to_thread(further)
+        async with self._lock:
+            if self._failed:  # taking over would save
+                return None
             adopted = await asyncio.to_thread(self._adopt, refreshed)
+        refreshed = self.teacher.judged or refreshed
         await self._announce(refreshed, adopted, reason)
         return refreshed
 
     def due(self) -> str:
         """Why a refresh should begin now; empty where it should not."""
         sizes, since = self.settings.teacher, time.time() - self.teacher.refreshed_s
-        if len(self.teacher.window.view().segments) < 2:  # one to learn, one to judge by
+        if not self._repeated.over or len(self.teacher.window.view().segments) < 2:  # one to learn, one to judge by
             return ""
         if self.asked:
             return self.asked
-        if self.teacher.refreshes == 0:
+        interval = sizes.interval_seconds
+        if self.teacher.refreshes == 0 and math.isfinite(interval):
             return "first" if len(self.teacher.window) >= sizes.first_refresh_examples else ""
         if self.teacher.drifted and since >= sizes.drift_pause_seconds:
             return "drift"
-        return "interval" if since >= sizes.refresh_seconds and self.teacher.news else ""
+        return "interval" if since >= interval and self.teacher.news else ""
 
     async def _look(self) -> None:
         reason = self.due()
@@ -184,7 +219,7 @@ class TeacherProcess:
             "teacher": self.teacher.state_dict(),
             "offsets": {str(partition): offset for partition, offset in self.positions.offsets.items()},
             "label_ends": {str(partition): offset for partition, offset in self.labels.ends.items()},
-            "already": sorted(self._already),
+            "already": {example_id: list(given) for example_id, given in sorted(self._already.items())},
         }
         self._snapshots.save(state, {"model": MODEL, "version": self.teacher.version, "width": self._width()})
         self.teacher.window.sweep()
@@ -203,9 +238,14 @@ class TeacherProcess:
             )
         self.teacher.load_state_dict(state["teacher"])
         self.positions.offsets = {int(partition): offset for partition, offset in state["offsets"].items()}
-        self._already = set(state["already"])
+        self._already = _already_of(state["already"])
         _log.info("resumed as %s after %d labels", self.teacher.version, self.teacher.labelled)
         return {int(partition): end for partition, end in state["label_ends"].items()}
+
+    def _repeat(self, written: Mapping[str, Given]) -> None:
+        """Expect examples that have their label behind the snapshot."""
+        self._already = {**self._already, **written}
+        self._repeated = RepeatedBatches(self._already.values())
 
     def _width(self) -> int:
         return self.settings.teacher.scale * self.settings.learning.dimension
@@ -216,3 +256,10 @@ class TeacherProcess:
 
     async def _send(self, message: Message) -> None:
         await self.labels.publish(message.topic, message.value, message.key)
+
+
+def _already_of(state: Mapping[str, Sequence[int]] | Sequence[str]) -> dict[str, Given]:
+    """Read what a snapshot says of labels that were written before; those of earlier versions have the ids alone."""
+    if isinstance(state, Mapping):
+        return {example_id: Given(*given) for example_id, given in state.items()}
+    return {example_id: Given(UNTOLD, 0, 0) for example_id in state}

@@ -37,6 +37,7 @@ def show_labels(written: Sequence[SoftLabel], received: Sequence[Received], teac
     for _, _, example in received:
         if example.example_id in ids:
             metrics.SOFT_LABEL_AGE_SECONDS.observe(max(now_ms - example.published_time_ms, 0) / 1e3)
+    metrics.show_learning(MODEL, teacher.plotted, teacher.network.network.learner.clipping_factors())
     metrics.TEACHER_WINDOW_EXAMPLES.set(len(teacher.window))
     quality = teacher.quality.read()
     if quality:
@@ -48,13 +49,13 @@ def show_refresh(refreshed: Refreshed, adopted: bool, teacher: Teacher) -> None:
     outcome, said = ("adopted", "labels from now on") if adopted else ("dropped", "goes on labelling")
     _log.info(
         "refresh %s after %.1f s: held-out loss %.4f -> %.4f; %s %s",
-        outcome, refreshed.seconds, refreshed.loss_before, refreshed.loss_after, teacher.version, said,
+        outcome, refreshed.seconds, refreshed.before.mean, refreshed.after.mean, teacher.version, said,
     )  # fmt: skip
     metrics.TEACHER_REFRESHES.labels(outcome=outcome).inc()
     metrics.TEACHER_REFRESH_SECONDS.observe(refreshed.seconds)
     metrics.TEACHER_VERSION.set(teacher.number)
-    metrics.TEACHER_HELD_OUT_LOSS.labels(weights="before").set(refreshed.loss_before)
-    metrics.TEACHER_HELD_OUT_LOSS.labels(weights="after").set(refreshed.loss_after)
+    metrics.TEACHER_HELD_OUT_LOSS.labels(weights="before").set(refreshed.before.mean)
+    metrics.TEACHER_HELD_OUT_LOSS.labels(weights="after").set(refreshed.after.mean)
 
 
 def announcement_of(

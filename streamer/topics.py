@@ -39,12 +39,13 @@ WEIGHTS = Topic(
     name="headwater.weights", key="table:row", compacted=True, single_partition=True, max_message_bytes=67_108_864
 )
 MODELS = Topic(name="headwater.models", key="model name", compacted=True, single_partition=True)
+DRIFT = Topic(name="headwater.drift", key="model name", single_partition=True)
 # what did not fit elsewhere must fit here, with its headers
 DEAD_LETTER = Topic(
     name="headwater.dead-letter", key="original key", single_partition=True, max_message_bytes=8_388_608
 )
 
-ALL = (EVENTS, ITEMS, EXAMPLES, SOFT_LABELS, WEIGHTS, MODELS, DEAD_LETTER)
+ALL = (EVENTS, ITEMS, EXAMPLES, SOFT_LABELS, WEIGHTS, MODELS, DRIFT, DEAD_LETTER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,16 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from exporters import announcements, deltas
+from exporters import announcements
 from exporters.announcements import Announcement
+from exporters.deltas import VECTORS
 from exporters.errors import GateRefused
+from exporters.manifest import WEIGHTS_OFFSET
 from exporters.publish import DensePublisher
 from exporters.registry import Registry
 from feature_store.online import OnlineStore
 from streamer import example_stream, metrics, topics
+from streamer.drift.desk import DriftDesk
 from streamer.effects import Message
 from streamer.errors import HeadwaterError
 from streamer.example_stream import ExamplesApp, Highwater, Positions, Seek, every
@@ -33,6 +36,8 @@ from streamer.item_reader import ItemReader
 from streamer.label_reader import LabelReader
 from streamer.label_store import LabelStore
 from streamer.model_names import GROUP, is_default, named
+from streamer.repair_requests import RepairRequests
+from streamer.row_publisher import RowPublisher
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
 from streamer.soft_labels import SoftLabel
@@ -40,6 +45,7 @@ from streamer.student import Student
 
 ITEMS_PUSHED_SECONDS = 5.0
 DISTILLED_SECONDS = 0.25
+DRIFT_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -72,9 +78,14 @@ class Trainer:
         )
         self._items = ItemReader(settings, self._send)
         self._labels = LabelReader(settings)
+        self._registry = Registry(settings.stores.models_dir)
         self._publisher = DensePublisher(
-            registry=Registry(settings.stores.models_dir), name=self.name, announce=self._announce_later
+            registry=self._registry, name=self.name, announce=self._announce_later, int8=settings.learning.int8
         )
+        self._rows = RowPublisher(self.student, self._producer, settings.learning.parity_seconds)
+        monitor = self.student.drift
+        self._drift = None if monitor is None else DriftDesk(settings, monitor, self._registry, self._send)
+        self._repairs = RepairRequests(settings, self.name, self._rows.asked)
         self._announcements: list[Announcement] = []
         self._published = (-1, -1)
         self._distilled = False  # since the last snapshot
@@ -82,7 +93,9 @@ class Trainer:
     async def start(self) -> None:
         """Resume from the latest snapshot, connect, read the catalogue, publish a first version."""
         await asyncio.to_thread(self._resume)
+        self.student.outgoing.begin(await asyncio.to_thread(self._registry.next_epoch, self.name), self.student.learned)
         await self._producer.start()
+        await self._repairs.start()
         await self._items.start()
         self._describe_items()
         await self._start_labels()
@@ -93,15 +106,20 @@ class Trainer:
             (sizes.snapshot_seconds, self.save),
             (DISTILLED_SECONDS, self.distill),
         ]
+        if self._drift is not None:
+            await self._drift.start()
+            rhythms.append((DRIFT_SECONDS, self.report_drift))
         if is_default(self.settings):  # every trainer counts the same items: one of them writes
             rhythms.append((ITEMS_PUSHED_SECONDS, self._push_items))
         metrics.TRAINER_INFO.labels(model=self.name, family=sizes.family).set(1)
         self._store = await asyncio.to_thread(self._open_store)
         await self.publish_dense()
         self._rhythms = [asyncio.create_task(every(seconds, work, self._leaving)) for seconds, work in rhythms]
-        self._readers = [asyncio.create_task(self._items.follow())]
+        self._readers = [asyncio.create_task(self._items.follow()), asyncio.create_task(self._repairs.follow())]
         if self.student.soft is not None:
             self._readers.append(asyncio.create_task(self._labels.follow()))
+        if self._drift is not None:
+            self._readers.append(asyncio.create_task(self._drift.follow()))
 
     async def stop(self) -> None:
         """Save and publish what is there, and disconnect."""
@@ -114,6 +132,10 @@ class Trainer:
         await self.publish_dense()
         await self._items.close()
         await self._labels.close()
+        if self._drift is not None:
+            await self.report_drift()
+            await self._drift.close()
+        await self._repairs.close()
         await self._producer.stop()
         await asyncio.to_thread(self._store.close)
 
@@ -142,34 +164,45 @@ class Trainer:
         async with self._lock:
             await asyncio.to_thread(self._distill, self._labels.take())
 
+    async def report_drift(self) -> None:
+        """Meet operators' requests, and write alarms and actions to their topic."""
+        assert self._drift is not None
+        async with self._lock:
+            await asyncio.to_thread(self._drift.act)
+        await self._drift.report()
+
     async def publish_rows(self) -> None:
         """Write the rows that changed to the weights topic."""
+        if await asyncio.to_thread(self._on_hold):
+            return
         async with self._lock:
             self._describe_items()
-            rows = await asyncio.to_thread(self.student.take_rows)
+            rows = await asyncio.to_thread(self._rows.take)
             step = self.student.learned
-        for row in rows:
-            await self._producer.send(topics.WEIGHTS.name, deltas.encode(row), key=row.key)
-            metrics.ROWS_PUBLISHED.labels(table=row.table).inc()
-        if rows:
-            await self._producer.flush()
-            metrics.WEIGHTS_STEP.set(step)
+        await self._rows.send(rows)
+        self._show_rows(step if rows else None)
 
     async def publish_dense(self) -> None:
         """Publish the dense part as a version: parity and gate first, then the registry, then the announcement."""
+        if await asyncio.to_thread(self._on_hold):
+            return
         async with self._lock:
             stands = self.student.learned, self.student.network.learner.steps
             if stands == self._published:
                 return
             job = await asyncio.to_thread(self._copy)
+            mark = self.student.guard.mark()
         started = time.monotonic()
         try:
             manifest = await asyncio.to_thread(lambda: self._publisher.publish(**job))
             metrics.PUBLISHED_MODELS.labels(kind="dense").inc()
             metrics.PARITY_MAX_ABS.set(max(manifest.parity.values(), default=0.0))
+            self.student.guard.passed(job["tables"][VECTORS], job["item_ids"], mark)
         except GateRefused as refusal:
             metrics.PUBLISH_REJECTED.labels(gate=refusal.reason).inc()
             _log.warning("a version was refused: %s", refusal)
+            async with self._lock:
+                self.student.refuse_vectors()
         self._published = stands
         metrics.PUBLISH_SECONDS.observe(time.monotonic() - started)
         for announcement in self._announcements:
@@ -190,6 +223,20 @@ class Trainer:
         for event in acknowledged:
             event.ack()
         await self._labels.commit(label_positions)
+
+    def _on_hold(self) -> bool:
+        held = self._registry.held(self.name) is not None
+        metrics.PUBLISHING_HELD.labels(model=self.name).set(held)
+        return held
+
+    def _show_rows(self, step: int | None) -> None:
+        outgoing = self.student.outgoing
+        for reason, count in outgoing.refused.items():
+            metrics.ROWS_REFUSED.labels(reason=reason).inc(count)
+        outgoing.refused.clear()
+        metrics.VECTORS_HELD.labels(model=self.name).set(self.student.guard.holding)
+        if step is not None:
+            metrics.WEIGHTS_STEP.set(step)
 
     def _learn(self, examples: list[Example], labels: list[SoftLabel]) -> dict[str, float]:
         if self.student.soft is not None:
@@ -248,10 +295,11 @@ class Trainer:
             "graphs": copy.deepcopy(student.network.ranker).graphs(),
             "tables": student.tables(),
             "item_ids": student.item_ids(),
-            "meta": student.meta(),
+            "meta": {**student.meta(), WEIGHTS_OFFSET: self._rows.end_offset},
             "metrics": quality,
             "offsets": {str(partition): offset for partition, offset in self.positions.offsets.items()},
             "step": student.learned,
+            "epoch": student.outgoing.epoch,
             "checks": student.recent(),
         }
 

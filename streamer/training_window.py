@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +36,15 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Lesson:
-    """Examples to train on: a batch and, for each of them, whether its item satisfied (NaN: not known). [B]."""
+    """Examples to train on.
+
+    With the batch come, for each example [B], whether its item satisfied, and the loss of the weights that labelled it,
+    before they had learnt it; both are NaN where they are not known.
+    """
 
     batch: Batch
     satisfied: Tensor
+    losses: Tensor
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -71,6 +76,22 @@ class WindowView:
             if lesson is not None:
                 yield lesson
 
+    @property
+    def newest(self) -> int:
+        """Number of the newest segment; 0 where there is none."""
+        return self.segments[-1].number if self.segments else 0
+
+    def numbered(self) -> Iterator[tuple[int, Lesson]]:
+        """Read segments in their order, with their numbers."""
+        for segment in self.segments:
+            lesson = self._read(segment)
+            if lesson is not None:
+                yield segment.number, lesson
+
+    def behind(self, number: int) -> WindowView:
+        """Segments that are newer than this one."""
+        return self._of(tuple(segment for segment in self.segments if segment.number > number))
+
     def _of(self, segments: tuple[Segment, ...]) -> WindowView:
         return WindowView(self.directory, segments, self.freed)
 
@@ -81,7 +102,7 @@ class WindowView:
             _log.warning("a segment of the training window is left out: %s", error)
             return None
         gone = torch.tensor([row for row, since in self.freed.items() if since > segment.number], dtype=torch.int64)
-        return Lesson(without(unflat(state["batch"]), gone), torch.as_tensor(state["satisfied"]))
+        return lesson_of(state, gone)
 
 
 class TrainingWindow:
@@ -128,11 +149,25 @@ class TrainingWindow:
         while self._segments and len(self) > self.most_examples:
             self._segments.pop(0)
 
+    def close(self) -> None:
+        """Put what has come so far into a file of its own, however little it is."""
+        if self._open:
+            self._close_segment()
+
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Rows [K] have lost their item: what it did must not be learnt for the next one."""
         gone = torch.from_numpy(rows)
-        self._open = [Lesson(without(one.batch, gone), one.satisfied) for one in self._open]
+        self._open = [replace(one, batch=without(one.batch, gone)) for one in self._open]
         self._freed |= dict.fromkeys(rows.tolist(), self._next)
+
+    @property
+    def open_number(self) -> int:
+        """Number that the segment will have which is open now."""
+        return self._next
+
+    def open_lessons(self) -> list[Lesson]:
+        """Return what has come since the newest segment was closed."""
+        return list(self._open)
 
     def view(self) -> WindowView:
         """Return the closed segments as they are now."""
@@ -152,7 +187,7 @@ class TrainingWindow:
         self._freed = {row: since for row, since in self._freed.items() if since > oldest}
         return {
             "segments": [list(segment) for segment in self._segments],
-            "open": [{"batch": flat(one.batch), "satisfied": one.satisfied} for one in self._open],
+            "open": [state_of(one) for one in self._open],
             "next": self._next,
             "freed": [list(self._freed), list(self._freed.values())],
         }
@@ -160,7 +195,7 @@ class TrainingWindow:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``; files written after it are removed, they will be written again."""
         self._segments = [Segment(*segment) for segment in state["segments"]]
-        self._open = [Lesson(unflat(one["batch"]), torch.as_tensor(one["satisfied"])) for one in state["open"]]
+        self._open = [lesson_of(one) for one in state["open"]]
         self._next = state["next"]
         self._freed = dict(zip(*state["freed"], strict=True))
         self._named.clear()
@@ -168,13 +203,30 @@ class TrainingWindow:
 
     def _close_segment(self) -> None:
         width = max(one.batch.labels.shape[1] for one in self._open)
-        batch = concatenate([widened(one.batch, width) for one in self._open])
-        satisfied = torch.cat([one.satisfied for one in self._open])  # [B]
-        path = path_of(self.directory, self._next)
-        snapshots.save(path, {"batch": flat(batch), "satisfied": satisfied})
-        self._segments.append(Segment(self._next, len(batch)))
+        lesson = Lesson(
+            concatenate([widened(one.batch, width) for one in self._open]),
+            torch.cat([one.satisfied for one in self._open]),  # [B]
+            torch.cat([one.losses for one in self._open]),  # [B]
+        )
+        snapshots.save(path_of(self.directory, self._next), state_of(lesson))
+        self._segments.append(Segment(self._next, len(lesson)))
         self._next += 1
         self._open = []
+
+
+_no_rows = torch.zeros(0, dtype=torch.int64)
+
+
+def state_of(lesson: Lesson) -> dict[str, Any]:
+    """Return a lesson as tensors by name, for a file."""
+    return {"batch": flat(lesson.batch), "satisfied": lesson.satisfied, "losses": lesson.losses}
+
+
+def lesson_of(state: Mapping[str, Any], gone: Tensor = _no_rows) -> Lesson:
+    """Rebuild what :func:`state_of` has taken apart, without the rows [K] of items that have left."""
+    satisfied = torch.as_tensor(state["satisfied"])
+    losses = state.get("losses", torch.full_like(satisfied, torch.nan))  # files of earlier versions have none
+    return Lesson(without(unflat(state["batch"]), gone), satisfied, torch.as_tensor(losses))
 
 
 def path_of(directory: Path, number: int) -> Path:

@@ -7,11 +7,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 
 from streamer.broker import answers, embedded_broker, free_port, stop_process
 from streamer.errors import BrokerError
@@ -54,6 +56,47 @@ def settings(tmp_path: Path, broker: str) -> Settings:
     The topics' names are fixed, so tests that count what lies on a topic must tell their own messages apart.
     """
     return Settings(kafka=Kafka(bootstrap_servers=broker), stores=Stores(state_dir=tmp_path / "state"))
+
+
+@pytest.fixture
+def start_prometheus(tmp_path: Path) -> Iterator[Callable[[dict[str, str]], str]]:
+    """Start a Prometheus with our alert rules that scrapes ``host:port`` by job every second; returns its address."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("no prometheus here: the Debian package of that name has it")
+    with ExitStack() as stack:
+        yield lambda targets: stack.enter_context(_prometheus_process(binary, tmp_path, targets))
+
+
+@contextmanager
+def _prometheus_process(binary: str, folder: Path, targets: dict[str, str]) -> Iterator[str]:
+    scraped = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(REPOSITORY / "deploy" / "alerts.yml")],
+        "scrape_configs": scraped,
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    command = [binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while not _is_ready(f"http://{address}/-/ready"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"prometheus did not start: {(folder / 'prometheus.log').read_text()[-2_000:]}")
+            time.sleep(0.1)
+        yield f"http://{address}"
+    finally:
+        stop_process(process)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager

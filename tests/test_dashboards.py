@@ -1,9 +1,14 @@
-"""Every metric that the dashboard and the alerts name is one that a process has."""
+"""Every metric that the dashboards and the alerts name is one that a process has; every alert has its runbook."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,11 @@ import yaml
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-import exporters.metrics
-import streamer.metrics
+import exporters
+import streamer
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 NAME = re.compile(r"\bheadwater_[a-z0-9_]+")
 
@@ -32,11 +38,14 @@ def series(metric: MetricWrapperBase) -> set[str]:
 
 def known() -> dict[str, tuple[str, ...]]:
     """Every series of our processes with its label names."""
+    modules = [
+        import_module(found.name)
+        for package in (streamer, exporters)
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if found.name.split(".")[-1] == "metrics"
+    ]
     metrics = [
-        metric
-        for module in (streamer.metrics, exporters.metrics)
-        for metric in vars(module).values()
-        if isinstance(metric, MetricWrapperBase)
+        metric for module in modules for metric in vars(module).values() if isinstance(metric, MetricWrapperBase)
     ]
     return {name: tuple(metric._labelnames) for metric in metrics for name in series(metric)}
 
@@ -57,8 +66,35 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_there_is_a_dashboard() -> None:
-    assert DASHBOARDS
+def test_there_is_a_dashboard_for_each_part() -> None:
+    parts = {"stream", "learning", "freshness", "serving", "drift", "teacher"}
+    assert {path.stem for path in DASHBOARDS} == {"headwater"} | {f"headwater-{part}" for part in parts}
+
+
+def test_the_files_are_what_the_program_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grafana_foundation_sdk")
+    monkeypatch.syspath_prepend(ROOT)
+    program = import_module("deploy.dashboards.__main__")
+    assert program.differences() == [], "run python -m deploy.dashboards"
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grafana_foundation_sdk")
+    monkeypatch.syspath_prepend(ROOT)
+    program = import_module("deploy.dashboards.__main__")
+    for name, text in program.files().items():
+        (tmp_path / name).write_text(text)
+    assert program.differences(tmp_path) == []
+    (tmp_path / "headwater.json").write_text("{}")
+    (tmp_path / "other.json").write_text("{}")
+    assert program.differences(tmp_path) == ["headwater.json", "other.json"]
+
+
+def test_the_command_checks() -> None:
+    pytest.importorskip("grafana_foundation_sdk")
+    checked = [sys.executable, "-m", "deploy.dashboards", "--check"]
+    ended = subprocess.run(checked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(("where", "query"), queries(), ids=[where for where, _ in queries()])
@@ -75,6 +111,32 @@ def test_query_names_existing_metrics_and_labels(where: str, query: str) -> None
 def test_alert_says_how_bad_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"] and rule["annotations"]["action"]
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_alert_links_to_its_runbook(rule: dict[str, Any]) -> None:
+    path, anchor = rule["annotations"]["runbook_url"].split("#")
+    assert anchor == rule["alert"].lower()
+    sections = re.split(r"^### ", (ROOT / path).read_text(), flags=re.MULTILINE)
+    runbook = next(text for text in sections if text.split("\n", 1)[0].lower() == anchor)
+    for part in ("**Cause**", "**Look**", "**Mend**"):
+        assert part in runbook, f"{rule['alert']}: {path} does not say {part}"
+
+
+def test_panels_name_only_alerts_that_exist() -> None:
+    names = {rule["alert"] for rule in alerts()}
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            for found in re.findall(r"Alerts?: ([\w, ]+)\.", panel.get("description") or ""):
+                assert set(found.split(", ")) <= names, f"{path.stem}: {panel['title']}"
+
+
+def test_rules_go_off_for_their_cause_and_for_nothing_else() -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool here: the Debian package prometheus has it")
+    tested = ["promtool", "test", "rules", "alerts.test.yml"]
+    ended = subprocess.run(tested, cwd=DEPLOY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_promised_alerts_are_there() -> None:

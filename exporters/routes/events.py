@@ -10,11 +10,14 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from exporters import bodies, metrics
+from exporters.answers import Accepted
+from exporters.openapi import operation
 from exporters.problem import Problem
 from exporters.services import Services, services_of
 
 router = APIRouter(tags=["events"])
 _MAX_ERRORS = 20
+_RETRY_SECONDS = 1.0
 _STATUS = {"malformed_json": 400, "too_large": 413, "broker_unavailable": 503}
 _BODY = {
     "required": True,
@@ -54,7 +57,7 @@ def _is_one_document(text: bytes) -> bool:
     return True
 
 
-@router.post("/events", status_code=202, openapi_extra={"requestBody": _BODY})
+@router.post("/events", status_code=202, openapi_extra=operation(Accepted, status=202, body=_BODY))
 async def post_events(request: Request) -> Response:
     """Check events and publish them. 202 when at least one was accepted; the others are listed with their reasons."""
     services = services_of(request)
@@ -94,6 +97,7 @@ def _all_rejected(errors: list[dict[str, Any]]) -> Problem:
         rejected=len(errors),
         reasons=dict(reasons),
         errors=errors[:_MAX_ERRORS],
+        retry_after_seconds=_RETRY_SECONDS if reason == "broker_unavailable" else None,
     )
 
 

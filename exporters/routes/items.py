@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from exporters.answers import ItemFacts
 from exporters.bodies import json
+from exporters.openapi import operation
 from exporters.problem import Problem
 from exporters.services import services_of
 
 router = APIRouter(tags=["items"])
 
 
-@router.get("/items/{item_id:path}")
+@router.get("/items/{item_id:path}", openapi_extra=operation(ItemFacts, errors=("404",)))
 async def get_item(request: Request, item_id: str) -> Response:
     """Describe one item."""
     services = services_of(request)

@@ -8,7 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from exporters import bodies
-from exporters.asks import RollbackAsk, schema
+from exporters.answers import Models, RolledBack
+from exporters.asks import RollbackAsk
+from exporters.openapi import operation
 from exporters.problem import Problem
 from exporters.services import services_of
 from exporters.students import ServedStudent, Students
@@ -16,7 +18,7 @@ from exporters.students import ServedStudent, Students
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models")
+@router.get("/models", openapi_extra=operation(Models))
 async def get_models(request: Request) -> Response:
     """List the published versions of every student, newest first, and say which ones serve here, and whom."""
     services = services_of(request)
@@ -33,10 +35,11 @@ def _described(students: Students, student: ServedStudent) -> dict[str, Any]:
         "pinned": host.pinned,
         "age_seconds": round(host.age_seconds, 1),
         "items": len(student.tables.live_rows()),
+        "canary": student.canary.describe() if student.canary is not None else None,
     }
 
 
-@router.post("/models/rollback", openapi_extra={"requestBody": schema(RollbackAsk)})
+@router.post("/models/rollback", openapi_extra=operation(RolledBack, RollbackAsk, errors=("404", "409")))
 async def post_rollback(request: Request) -> Response:
     """Serve an earlier version again, on every server."""
     services = services_of(request)

@@ -13,6 +13,7 @@ _KINDS = {
     "index.html": "text/html",
     "docs.html": "text/html",
     "app.js": "text/javascript",
+    "chart.js": "text/javascript",
     "docs.js": "text/javascript",
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",

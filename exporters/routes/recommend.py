@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from exporters import bodies
-from exporters.asks import RecommendAsk, schema
-from exporters.services import services_of
+from exporters.answers import Ranking
+from exporters.asks import RecommendAsk
+from exporters.openapi import operation
+from exporters.ranked import ranked
 
 router = APIRouter(tags=["rankings"])
 
 
-@router.post("/recommend", openapi_extra={"requestBody": schema(RecommendAsk)})
+@router.post("/recommend", openapi_extra=operation(Ranking, RecommendAsk))
 async def post_recommend(request: Request) -> Response:
     """Rank the catalogue for a user."""
-    ask = await bodies.decode(request, RecommendAsk, services_of(request).limits.body_bytes)
-    return bodies.json(await request.app.state.desk.answer("recommend", ask))
+    return await ranked(request, "recommend", RecommendAsk)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from exporters import bodies
-from exporters.asks import SearchAsk, schema
-from exporters.services import services_of
+from exporters.answers import Ranking
+from exporters.asks import SearchAsk
+from exporters.openapi import operation
+from exporters.ranked import ranked
 
 router = APIRouter(tags=["rankings"])
 
 
-@router.post("/search", openapi_extra={"requestBody": schema(SearchAsk)})
+@router.post("/search", openapi_extra=operation(Ranking, SearchAsk))
 async def post_search(request: Request) -> Response:
     """Find items by the words of their titles and categories, ordered for a user."""
-    ask = await bodies.decode(request, SearchAsk, services_of(request).limits.body_bytes)
-    return bodies.json(await request.app.state.desk.answer("search", ask))
+    return await ranked(request, "search", SearchAsk)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from exporters import bodies
-from exporters.asks import SimilarAsk, schema
-from exporters.services import services_of
+from exporters.answers import Ranking
+from exporters.asks import SimilarAsk
+from exporters.openapi import operation
+from exporters.ranked import ranked
 
 router = APIRouter(tags=["rankings"])
 
 
-@router.post("/similar", openapi_extra={"requestBody": schema(SimilarAsk)})
+@router.post("/similar", openapi_extra=operation(Ranking, SimilarAsk))
 async def post_similar(request: Request) -> Response:
     """Find what goes with an item, ordered for a user."""
-    ask = await bodies.decode(request, SimilarAsk, services_of(request).limits.body_bytes)
-    return bodies.json(await request.app.state.desk.answer("similar", ask))
+    return await ranked(request, "similar", SimilarAsk)

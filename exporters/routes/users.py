@@ -9,16 +9,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from exporters import metrics
+from exporters.answers import UserSession
 from exporters.bodies import json
 from exporters.contracts import Session
+from exporters.errors import StoreUnavailable
+from exporters.openapi import operation
+from exporters.problem import Problem
 from exporters.services import Services, services_of
 
 router = APIRouter(tags=["users"])
 _POLL_SECONDS = 0.003
 _JUST_PUBLISHED_MS = 1_000.0
+_STORE_SECONDS = 5.0
 
 
-@router.get("/users/{user_id}/session")
+@router.get("/users/{user_id:path}/session", openapi_extra=operation(UserSession, errors=("404",)))
 async def get_session(
     request: Request,
     user_id: str,
@@ -41,7 +46,7 @@ async def get_session(
 
 async def _wait(services: Services, user_id: str, event_id: str | None, timeout_ms: float) -> tuple[Session, bool]:
     until = time.perf_counter() + timeout_ms / 1_000
-    session = services.store.read(user_id, services.clock_ms())
+    session = await _read(services, user_id)
     if event_id is None:
         return session, False
     if session.last_event_id == event_id:
@@ -49,13 +54,23 @@ async def _wait(services: Services, user_id: str, event_id: str | None, timeout_
         return session, True
     while time.perf_counter() < until:
         await asyncio.sleep(_POLL_SECONDS)
-        session = services.store.read(user_id, services.clock_ms())
+        session = await _read(services, user_id)
         if session.last_event_id == event_id:
             break
     visible = session.last_event_id == event_id
     if visible:
         _observe_freshness(services, session)
     return session, visible
+
+
+async def _read(services: Services, user_id: str) -> Session:
+    """Read in a thread: a store that hangs must not hold up other requests."""
+    reading = asyncio.to_thread(services.store.read, user_id, services.clock_ms())
+    try:
+        return await asyncio.wait_for(reading, _STORE_SECONDS)
+    except (StoreUnavailable, TimeoutError) as error:
+        said = str(error) or f"The online store has not answered within {_STORE_SECONDS:g} s."
+        raise Problem(503, "store_unavailable", said, retry_after_seconds=1) from error
 
 
 def _observe_freshness(services: Services, session: Session, at_most_ms: float = float("inf")) -> None:

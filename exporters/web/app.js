@@ -49,6 +49,8 @@ async function refresh(note = "") {
   const total = answer.timings_ms.total;
   $("list-note").textContent = [note, answer.fallback ? "fallback list" : "", `ranked in ${total.toFixed(1)} ms`].filter(Boolean).join(" · ");
   draw(answer);
+  drawIntents(answer.intents);
+  if (!state.query) await compare();
 }
 
 function draw(answer) {
@@ -160,6 +162,91 @@ function drawQuality(quality) {
   $("quality").replaceChildren(...(rows.length ? rows : [element("p", { class: "muted" }, "The trainer has announced no figures yet.")]));
 }
 
+// ------------------------------------------------------------------ over time
+
+const INKS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6"];
+const RATE = /[_./]?hr@10$/;
+
+function linesOf(quality) {
+  const models = [...new Set(quality.map((point) => point.model))];
+  const lines = new Map();
+  for (const point of quality) {
+    for (const [metric, value] of Object.entries(point)) {
+      if (!RATE.test(metric) || typeof value !== "number") continue;
+      const what = metric.replace(RATE, "").replaceAll("_", " ");
+      if (what && point.model !== models[0]) continue; // baselines are the same for every student
+      const name = what || (models.length > 1 ? point.model : "served here");
+      if (!lines.has(name)) lines.set(name, { name, kind: what ? "baseline" : "served", points: [] });
+      lines.get(name).points.push([point.time_ms, value]);
+    }
+  }
+  const sorted = [...lines.values()].sort((a, b) => a.kind.localeCompare(b.kind) * -1);
+  return sorted.slice(0, INKS.length).map((line, index) => ({ ...line, ink: INKS[index] }));
+}
+
+function marksOf(timeline) {
+  const versions = timeline.versions.map((mark) => ({
+    time_ms: mark.time_ms, kind: mark.kind,
+    text: [mark.model, mark.version, mark.kind.replaceAll("_", " "), mark.reason].filter(Boolean).join(" · "),
+  }));
+  const drift = timeline.drift.map((mark) => ({ time_ms: mark.time_ms, kind: mark.kind, text: [mark.kind, mark.what, mark.state].filter(Boolean).join(" · ") }));
+  return [...versions, ...drift].sort((a, b) => a.time_ms - b.time_ms);
+}
+
+function drawTimeline(timeline) {
+  const lines = linesOf(timeline.quality);
+  const marks = marksOf(timeline);
+  const told = JSON.stringify([timeline, $("chart").clientWidth]);
+  if (told === state.timeline) return;
+  state.timeline = told;
+  if (lines.length) drawChart($("chart"), lines, marks);
+  else $("chart").replaceChildren(element("p", { class: "muted" }, "The trainer has announced no figures yet."));
+  const news = marks.filter((mark) => mark.kind !== "published").slice(-4);
+  const latest = marks.filter((mark) => mark.kind === "published").slice(-2);
+  $("marks").replaceChildren(...[...news, ...latest].sort((a, b) => b.time_ms - a.time_ms).map((mark) =>
+    element("li", { class: mark.kind }, element("time", {}, clock(mark.time_ms, true)), ` ${mark.text}`)));
+}
+
+// ------------------------------------------------------------------ side by side
+
+function drawIntents(intents) {
+  const names = { actions: "Action", categories: "Kind", ages: "Age of the item", familiarity: "Again or new" };
+  const known = { again: "something again", kin: "of the same kind", new: "something new" };
+  const rows = Object.entries(intents || {}).flatMap(([name, answers]) => [
+    element("dt", {}, names[name] || name),
+    element("dd", { "data-intent": name }, ...answers.map((answer) => chance(known[answer.answer] || answer.answer, answer.probability))),
+  ]);
+  $("intents").replaceChildren(...rows);
+  $("intents-empty").hidden = rows.length > 0;
+}
+
+function chance(text, probability) {
+  const bar = element("i");
+  bar.style.width = `${Math.round(2 + 60 * probability)}px`;
+  return element("span", { class: "chance", title: probability.toFixed(3) }, bar, text);
+}
+
+function columnOf(kind, name, note, items, shown) {
+  const entries = items.map((item) =>
+    element("li", { class: shown.has(item.item_id) ? "shared" : "" }, item.title || `Item ${item.item_id}`));
+  return element("section", { class: `column ${kind}`, "data-column": name },
+    element("h3", {}, name.replaceAll("_", " ")), element("p", { class: "muted" }, note),
+    entries.length ? element("ol", {}, ...entries) : element("p", { class: "muted" }, "says nothing here"));
+}
+
+async function compare() {
+  const user = state.user;
+  const found = await call(`/users/${encodeURIComponent(user)}/lists?count=8`);
+  if (user !== state.user) return;
+  const answering = found.students.find((student) => student.answers);
+  const shown = new Set((answering ? answering.items : []).map((item) => item.item_id));
+  const students = found.students.map((student) =>
+    columnOf("student", student.name, student.answers ? "answers this user" : student.model_version || "no version yet", student.items, shown));
+  const sources = found.sources.map((source) =>
+    columnOf("source", source.name, "source alone", source.items, shown));
+  $("compare").replaceChildren(...students, ...sources);
+}
+
 function drawUsers(users) {
   $("recent").replaceChildren(...users.slice(0, 12).map((user) =>
     element("button", { "aria-pressed": String(user === state.user), onclick: () => become(user) }, user)));
@@ -189,6 +276,7 @@ async function guarded(work) {
 async function poll() {
   try {
     drawStats(await call("/stats"));
+    drawTimeline(await call("/timeline"));
   } catch (error) {
     $("status").classList.remove("ready");
     $("status-text").textContent = "the server does not answer";

@@ -165,7 +165,7 @@ class BlendedCore(nn.Module):
 
 
 class UserEncoder(nn.Module):
-    """The user vector alone."""
+    """What does not depend on the candidates: the user vector, and what else the family tells of the session."""
 
     def __init__(self, core: BlendedCore) -> None:
         super().__init__()
@@ -181,9 +181,9 @@ class UserEncoder(nn.Module):
         surface: Tensor,
         source_vector: Tensor,
         query: Tensor,
-    ) -> Tensor:
-        """User vector [B, D]."""
-        user: Tensor = self.core.encode(
+    ) -> tuple[Tensor, ...]:
+        """User vector [B, D], then the family's own outputs."""
+        user, *more = self.core.encode(
             history_vectors,
             history_actions,
             history_ages_seconds,
@@ -192,5 +192,25 @@ class UserEncoder(nn.Module):
             surface,
             source_vector,
             query,
-        )[0]
-        return user
+        )
+        return user, *self.core.told(more)
+
+
+class CandidateScorer(nn.Module):
+    """The rest: logits of candidates for a user vector that is already there."""
+
+    def __init__(self, core: BlendedCore) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(
+        self,
+        user_vector: Tensor,
+        features: Tensor,
+        candidate_vectors: Tensor,
+        source_scores: Tensor,
+        candidate_features: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [B, N] and the sources' weights [B, 2 S + 1]."""
+        logits, _, weights = self.core.rank(user_vector, features, candidate_vectors, source_scores, candidate_features)
+        return logits, weights

@@ -9,14 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from online_models.encoders.intents import (
-    AGE_EDGES_DAYS,
-    FAMILIARITIES,
     Intent,
     age_labels,
     category_overlap,
     familiarity_labels,
 )
-from online_models.vocabulary import ACTIONS
+from online_models.vocabulary import ACTIONS, AGE_EDGES_DAYS, FAMILIARITIES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-AGE_EDGES_DAYS = (1.0, 7.0, 30.0, 90.0, 365.0, 1_095.0, 3_650.0)
-FAMILIARITIES = ("again", "kin", "new")
+from online_models.vocabulary import AGE_EDGES_DAYS, FAMILIARITIES
+
 SECONDS_A_DAY = 86_400.0
 
 

@@ -39,7 +39,7 @@ class CaserRanker(ServedRanker):
     --------
     >>> ranker = CaserRanker(CaserRanker.Config(catalog_rows=32, features=3, sources=2, item_features=2))
     >>> sorted(ranker.graphs())
-    ['encode', 'rank']
+    ['encode', 'rank', 'score']
     """
 
     @dataclass(frozen=True, kw_only=True)

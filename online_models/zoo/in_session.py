@@ -9,19 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from online_models.batch import Batch
-from online_models.encoders.intents import (
-    AGE_EDGES_DAYS,
-    FAMILIARITIES,
-    Intent,
-    age_labels,
-    category_overlap,
-    familiarity_labels,
-)
+from online_models.encoders.intents import Intent, age_labels, category_overlap, familiarity_labels
 from online_models.encoders.session_core import SessionCore, SessionSizes
 from online_models.served import ServedRanker, ServedSizes
-from online_models.vocabulary import ACTIONS
+from online_models.vocabulary import ACTIONS, AGE_EDGES_DAYS, CATEGORY_BUCKETS, FAMILIARITIES
 
-CATEGORY_BUCKETS = 64
 INTENTS = (
     Intent(name="actions", classes=len(ACTIONS) + 1),
     Intent(name="categories", classes=CATEGORY_BUCKETS),
@@ -64,7 +56,7 @@ class InSessionRanker(ServedRanker):
     --------
     >>> ranker = InSessionRanker(InSessionRanker.Config(catalog_rows=32, features=3, sources=2, item_features=2))
     >>> sorted(ranker.graphs())
-    ['encode', 'rank']
+    ['encode', 'rank', 'score']
     """
 
     @dataclass(frozen=True, kw_only=True)

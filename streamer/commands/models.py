@@ -37,6 +37,8 @@ def command(
         json_path.write_bytes(msgspec.json.format(msgspec.json.encode(listed), indent=2))
     if listed:
         Console().print(table(listed))
+        for line in holds(listed):
+            typer.echo(line)
     else:
         typer.echo(f"Nothing is published in {registry.directory}. `headwater train` publishes.")
     if check and any(entry["state"].startswith("damaged") for entry in listed):
@@ -55,7 +57,7 @@ def entries(registry: Registry, name: str, check: bool = False) -> list[dict[str
     check
         Read every file and compare its checksum.
     """
-    pointer = registry.current(name)
+    pointer, held, trial = registry.current(name), registry.held(name), registry.trial(name)
     found = []
     for version in reversed(registry.versions(name)):
         entry: dict[str, Any] = {"name": name, "version": version, "state": ""}
@@ -69,8 +71,24 @@ def entries(registry: Registry, name: str, check: bool = False) -> list[dict[str
         if pointer is not None and pointer.version == version:
             entry["state"] = entry["state"] or ("pinned" if pointer.pinned else "serving")
             entry["reason"] = pointer.reason
+        if trial is not None and trial.version == version and not entry["state"].startswith("damaged"):
+            entry["state"] = f"canary: {trial.share:.0%} of the users"
+        if trial is not None and trial.stable == version and not entry["state"]:
+            entry["state"] = "serving the others"
+        if held is not None:
+            entry["on_hold"] = {"reason": held.reason, "since_ms": held.time_ms}
         found.append(entry)
     return found
+
+
+def holds(listed: list[dict[str, Any]]) -> list[str]:
+    """Describe the models whose publishing is on hold, a line each."""
+    held = {entry["name"]: entry["on_hold"] for entry in listed if "on_hold" in entry}
+    return [
+        f"{name}: publishing is on hold since {_time(hold['since_ms'])} UTC ({hold['reason'] or 'no reason given'});"
+        f" `headwater rollback {name} --release` ends it"
+        for name, hold in held.items()
+    ]
 
 
 def table(listed: list[dict[str, Any]]) -> Table:
@@ -91,4 +109,8 @@ def table(listed: list[dict[str, Any]]) -> Table:
 def _moment(entry: dict[str, Any]) -> str:
     if "created_ms" not in entry:
         return ""
-    return datetime.fromtimestamp(entry["created_ms"] / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _time(entry["created_ms"])
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

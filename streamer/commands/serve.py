@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import typer
+import uvicorn
 
-from streamer import serve
+from streamer import logs, serve
 from streamer.settings import Settings
 
 
@@ -18,9 +18,22 @@ def command(
         False, "--cold", envvar="HEADWATER_SERVE_COLD", help="Be ready before the first model: counting sources serve."
     ),
 ) -> None:
-    """Serve rankings, take events, and show the live page at `/`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = Settings()
+    """Serve rankings, take events, and show the live page at `/`.
+
+    SIGTERM drains: not ready at once, then 503 for new requests, requests under way finish, impressions are flushed.
+    SIGHUP reads the settings again.
+    """
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings.model_copy(update={"serving": settings.serving.model_copy(update=given)})
-    asyncio.run(serve.run(settings, cold=cold, on_address=lambda address: typer.echo(f"serving at {address}")))
+
+    def read() -> Settings:
+        settings = Settings()
+        return settings.model_copy(update={"serving": settings.serving.model_copy(update=given)})
+
+    settings = read()
+    logs.configure(settings.logs)
+    running = serve.run(
+        settings, cold=cold, on_address=lambda address: typer.echo(f"serving at {address}"), read_settings=read
+    )
+    # uvloop where it is installed: uvicorn chooses its loop only where it makes one itself
+    with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto").get_loop_factory()) as runner:
+        runner.run(running)

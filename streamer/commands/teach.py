@@ -16,15 +16,15 @@ def command(
     refresh: bool = typer.Option(False, "--refresh", help="Ask the running teacher for a refresh now, and leave."),
     log_level: str = typer.Option("WARNING", "--log-level", help="DEBUG, INFO, WARNING or ERROR."),
 ) -> None:
-    """Label the examples for the students, and refresh on a sliding window of them; until SIGTERM.
+    """Label the examples for the students, and learn each of them after that; until SIGTERM.
 
     The teacher is a model of the students' family, teacher.scale times as wide. It scores each example of
     headwater.examples once, before it has learnt from it, and writes its best items with their logits, the mass of the
     rest, and the logit of satisfaction to headwater.soft-labels, keyed by example id.
 
-    Its weights stand still between refreshes. A refresh comes every teacher.refresh_seconds, when its own loss drifts
-    up, or when --refresh asks: a copy trains on the latest teacher.window_examples while labelling goes on, and takes
-    over as the next version if it is not worse on the newest of them, which it has not seen.
+    It takes one step on every micro-batch that it has labelled (teacher.learns). A refresh comes when its own loss
+    drifts up, when --refresh asks, or every teacher.refresh_seconds where that is set: a copy trains on the latest
+    teacher.window_examples while labelling goes on, catches up, and takes over as the next version if it is not worse.
 
     One teacher runs at a time. It may be killed at any moment: every example gets one label, and a refresh that was cut
     off begins again. It is nice (teacher.nice) and uses teacher.threads threads. Settings: teacher.*.

@@ -76,7 +76,8 @@ def compare_teachers(dataset: Dataset, options: Options, teachers: Teachers, wat
     dict
         What the figures belong to, and ``models`` by name: the metrics of the student, and with a teacher ``teacher``
         (its width, parameters, seconds for a thousand events, bytes of a label, own HR@10 and NDCG@10) and ``gain``
-        over the student alone, mean and deviation of the differences of equal seeds.
+        over the student alone, mean and deviation of the differences of equal seeds. Time that is bounded is shared:
+        each walk gets an equal part of what is left, and gains are over the events that both have tested.
 
     Raises
     ------
@@ -88,8 +89,10 @@ def compare_teachers(dataset: Dataset, options: Options, teachers: Teachers, wat
     started, cut_short = perf_counter(), []
     results: dict[str, list[Result]] = {}
     costs: dict[str, list[dict[str, float]]] = {}
-    for name, seed, make in _runs(options, teachers):
+    runs = list(_runs(options, teachers))
+    for place, (name, seed, make) in enumerate(runs):
         left = float("inf") if options.minutes is None else options.minutes * 60 - (perf_counter() - started)
+        left /= len(runs) - place
         if left <= 0:
             cut_short.append(f"{name} (seed {seed}): not begun")
             continue
@@ -192,7 +195,16 @@ def _teacher_values(
     pairs = list(zip(found, results[ALONE], strict=False))
     gain: dict[str, Any] = {}
     for metric in GAINS:
-        differences = [one.metrics[metric] - alone.metrics[metric] for one, alone in pairs]
+        differences = [_difference(one, alone, metric) for one, alone in pairs]
         gain[metric] = float(np.mean(differences))
         gain[f"{metric}_sd"] = float(np.std(differences, ddof=1)) if len(differences) > 1 else None
     return {"teacher": {name: float(np.mean([cost[name] for cost in costs])) for name in costs[0]}, "gain": gain}
+
+
+def _difference(one: Result, alone: Result, metric: str) -> float:
+    """How much better one is on the events that both have tested: a walk that ran out of time has fewer."""
+    _, own, others = np.intersect1d(one.events, alone.events, return_indices=True)  # [T] each
+    if not len(own):
+        return float("nan")
+    measure = {"hr@10": hit, "ndcg@10": ndcg}[metric]
+    return float(measure(one.ranks[own], 10).mean() - measure(alone.ranks[others], 10).mean())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Event
+from streamer.sources.simulated_drift import PlannedDrift, Subject
 
 DAY_MS = 86_400_000
 Floats = NDArray[np.float64]
@@ -37,6 +38,8 @@ class WorldConfig:
     slate: int = 10
     drift_every_days: float = 2.0
     drift_share: float = 0.25
+    wander: float = 0.1  # of a user's taste, with every session
+    planned: tuple[PlannedDrift, ...] = ()
     start_ms: int = 1_704_067_200_000  # 2024-01-01
 
 
@@ -57,6 +60,7 @@ class World:
         self._make_users()
         self._make_items(config.items + int(days * config.new_items_per_day))
         self._period = 0
+        self._make_otherwise()
 
     def _make_users(self) -> None:
         config, random = self.config, self._random
@@ -81,6 +85,18 @@ class World:
         for members in self.members:
             self.rank_in_category[members] = np.arange(len(members))
 
+    def _make_otherwise(self) -> None:
+        """Make what users and items become by planned drifts: the later a number, the later its turn."""
+        config = self.config
+        random = [np.random.default_rng([config.seed, 4, number]) for number in range(4)]
+        self._other_taste: Floats = 2.0 * random[0].normal(size=self.taste.shape)  # [U, K]
+        self._other_quality: Floats = random[1].normal(size=len(self.quality))  # [I]
+        self._turn_of_user: Floats = random[2].random(config.users)  # [U]
+        self._turn_of_item: Floats = random[3].random(len(self.quality))  # [I]
+        self._changed_users = np.zeros(config.users, bool)
+        self._changed_items = np.zeros(len(self.quality), bool)
+        self.extent: dict[Subject, float] = {"tastes": 0.0, "features": 0.0, "labels": 0.0}
+
     def title_of(self, item: int) -> str:
         """Make a readable title, the same for the same item."""
         part = item // len(_ADJECTIVES) // len(_NOUNS) + 1
@@ -102,6 +118,24 @@ class World:
         for number in range(self._period, period):
             self._drift(number)
         self._period = max(period, self._period)
+        day = (time_ms - self.config.start_ms) / DAY_MS
+        for subject in self.extent:
+            extents = [drift.extent(day) for drift in self.config.planned if drift.subject == subject]
+            self.extent[subject] = max(extents, default=0.0)
+        self._change_tastes(self.extent["tastes"])
+
+    def _change_tastes(self, extent: float) -> None:
+        """Swap tastes and qualities of those whose turn it is, there or back."""
+        users = (self._turn_of_user < extent) != self._changed_users
+        items = (self._turn_of_item < extent) != self._changed_items
+        if users.any():
+            self.taste[users], self._other_taste[users] = self._other_taste[users], self.taste[users]
+            self._changed_users ^= users
+        if items.any():
+            self.quality, other = self.quality.copy(), self.quality
+            self.quality[items] = self._other_quality[items]
+            self._other_quality[items] = other[items]
+            self._changed_items ^= items
 
     def available(self, time_ms: int) -> int:
         """How many items are published at this time; they are the first ones."""
@@ -136,7 +170,7 @@ class Session:
         self._world, self._random, self._session_id, self._time_ms = world, random, session_id, start_ms
         self._user = min(int(np.searchsorted(world.activity, random.random())), world.config.users - 1)
         taste = world.taste[self._user]  # [K]
-        taste += 0.1 * random.normal(size=len(taste))
+        taste += world.config.wander * random.normal(size=len(taste))
         self._intent = _draw(taste, random)
         self._published = world.available(start_ms)
         self._last_click: int | None = None
@@ -150,12 +184,14 @@ class Session:
             impression = self._impression(surface, slate)
             yield impression
             yield from self._clicks(impression, slate)
-            self._time_ms += int(1_000 * self._random.lognormal(2.5, 0.8))
+            pace = 1.0 + 4.0 * self._world.extent["features"]
+            self._time_ms += int(1_000 * pace * self._random.lognormal(2.5, 0.8))
 
     def _surface(self, number: int) -> str:
         if self._last_click is not None and self._random.random() < 0.5:
             return "similar"
-        return "search" if self._random.random() < (0.4 if number == 0 else 0.2) else "home"
+        searches = (0.4 if number == 0 else 0.2) + 0.5 * self._world.extent["features"]
+        return "search" if self._random.random() < searches else "home"
 
     def _slate(self) -> NDArray[np.int64]:
         """Show what some other recommender would: the intent, what is related to the last click, and chance."""
@@ -186,7 +222,8 @@ class Session:
             + 0.4 * world.item_vector[slate] @ world.user_vector[self._user]
         )
         age_days = (self._time_ms - world.published_ms[slate]) / DAY_MS
-        score = match + 0.8 * world.quality[slate] + 1.0 * np.exp(-age_days / 3.0)
+        turned = 1.0 - 2.0 * world.extent["labels"]  # what was liked is disliked
+        score = turned * match + (1 - turned) + 0.8 * turned * world.quality[slate] + 1.0 * np.exp(-age_days / 3.0)
         if self._last_click is not None:
             close = np.abs(world.rank_in_category[slate] - world.rank_in_category[self._last_click]) <= 3
             score += 2.0 * (close & (world.category[slate] == world.category[self._last_click]))

@@ -162,15 +162,50 @@ def test_a_version_of_another_shape_changes_nothing():
     assert held.row("a") == 2 and held.vectors[2, 0] == 1
 
 
-def test_a_rollback_keeps_vectors_while_everything_else_lives_on():
+def test_a_pin_shows_a_version_whole_while_the_stream_goes_on_behind_it():
+    held, twin = tables(), tables()
+    before = [vector("a", 2, 1), vector("b", 3, 1), neighbours("a", 2, [3]), vector("gone", 4, 1)]
+    after = [vector("a", 2, 5, step=2), neighbours("a", 2, [4], step=2), catalog("gone", -1, 2), vector("c", 9, 6)]
+    version = {"item_vectors": np.array([[0, 0], [0, 0], [7, 7], [8, 8]], np.float32)}
+    for one in (held, twin):
+        one.apply(before)
+    held.pin(version, [None, None, "b", "a"], step=1)
+    assert held.pinned and held.item_ids(np.array([2, 3, 4])) == ["b", "a", None]
+    assert held.apply(after) == twin.apply(after) == 4
+    assert held.vectors[[2, 3], 0].tolist() == [7, 8] and not held.neighbours["item_knn"].items.any()
+    assert held.row("c") == 1 and len(held.take_changed()[0]) >= 3
+    for table in held.table_names:
+        assert held.digest(table).tolist() == twin.digest(table).tolist(), "parity is about the stream's tables"
+    held.unpin()
+    assert not held.pinned and held.vectors.tobytes() == twin.vectors.tobytes()
+    assert held.neighbours["item_knn"].items.tobytes() == twin.neighbours["item_knn"].items.tobytes()
+    assert held.row("c") == 9 and held.row("gone") == 1
+    assert 9 in held.take_changed()[0]
+
+
+def test_a_pin_of_another_shape_changes_nothing_and_a_second_one_replaces_the_first():
     held = tables()
-    held.apply([vector("a", 2, 1), vector("b", 3, 1), vector("new", 4, 1)])
-    held.restore_vectors(np.array([[0, 0], [0, 0], [7, 7], [8, 8]], np.float32), [None, None, "b", "a"])
-    assert held.vectors[[2, 3, 4], 0].tolist() == [8, 7, 0]  # by id, not by row
-    assert held.apply([vector("a", 2, 5, step=2), neighbours("a", 2, [3], step=2)]) == 1
-    assert held.vectors[2, 0] == 8 and held.neighbours["item_knn"].items[2, 0] == 3
-    assert held.thaw() == 1
-    assert held.vectors[2, 0] == 5
+    held.apply([vector("a", 2, 1)])
+    with pytest.raises(TableError):
+        held.pin({"item_vectors": np.zeros((4, 3))}, [None, None, "b"], step=9)
+    assert not held.pinned and held.row("a") == 2
+    for value in (5, 6):
+        held.pin({"item_vectors": np.full((3, 2), value, np.float32)}, [None, None, "a"], step=value)
+        assert held.vectors[2, 0] == value
+    held.unpin()
+    assert held.vectors[2, 0] == 1
+
+
+def test_a_purge_leaves_what_was_named_since_and_fences_what_comes_late():
+    held = tables()
+    popular = neighbours("*", 0, [2, 3], table="popularity")
+    held.apply([vector("a", 2, 1, step=5), vector("b", 3, 1, step=5), neighbours("a", 2, [3], step=5), popular])
+    purge = Row(table="purge", item_id="*", row=0, step=0, epoch=1)
+    held.apply([vector("a", 2, 2, step=1, epoch=1), purge])
+    assert held.row("a") == 2 and held.row("b") == 1 and held.live_rows().tolist() == [2]
+    assert not held.neighbours["item_knn"].items.any() and not held.neighbours["popularity"].items.any()
+    assert held.apply([vector("b", 3, 9, step=99), neighbours("a", 2, [3], step=99)]) == 0
+    assert held.vectors[2, 0] == 2 and held.row("b") == 1
 
 
 def test_changed_vectors_are_handed_to_the_index_once():

@@ -138,3 +138,32 @@ def test_graphs_that_disagree_are_refused(tiny, registry, told):
     with pytest.raises(GateRefused, match="torch and ONNX Runtime disagree: logits") as caught:
         tiny.publish(impossible, tiny.ranker())
     assert caught.value.reason == "parity" and told[0].kind == "refused" and registry.versions("student") == []
+
+
+def test_item_vectors_are_part_of_what_is_judged(tiny, registry, publisher, told):
+    """The same graph with vectors that have lost their meaning is worse, although every graph alone is as good."""
+    ranker = tiny.ranker(7)
+    vectors = np.random.default_rng(3).normal(size=(40, 16)).astype(np.float32)
+    rows = np.random.default_rng(4).integers(2, 40, (64, 9))
+    feeds = {**tiny.feeds(64, seed=11), "candidate_vectors": vectors[rows]}
+    inputs = {name: torch.from_numpy(value) for name, value in feeds.items()}
+    with torch.no_grad():
+        logits = tiny.rank_graph(ranker).module.eval()(**inputs)[0].numpy()
+    labels = (logits == logits.max(1, keepdims=True)).astype(np.float32)
+    mask = np.ones_like(labels, bool)
+    examples = RecentExamples(feeds=feeds, labels=labels, mask=mask, rows={"candidate_vectors": rows})
+
+    def publish(table: np.ndarray, step: int):
+        graphs = {"rank": tiny.rank_graph(ranker)}
+        return publisher.publish(graphs, {"item_vectors": table}, [], {}, {}, {}, step, checks=examples, epoch=3)
+
+    first = publish(vectors, 1)
+    assert first.epoch == 3 and first.stamp == (3 << 32) + 1
+    shuffled = vectors[np.random.default_rng(5).permutation(40)]
+    with pytest.raises(GateRefused) as caught:
+        publish(5 * shuffled, 2)
+    assert caught.value.reason == "worse_than_serving" and told[-1].kind == "refused"
+    with pytest.raises(GateRefused) as caught:
+        publish(1e6 * vectors, 3)
+    assert caught.value.reason == "weights_too_large" and "item_vectors" in told[-1].reason
+    assert publish(vectors, 4).gate["serving_mrr"] == 1

@@ -8,6 +8,7 @@ import pytest
 
 from exporters import files
 from exporters.errors import RegistryError
+from exporters.manifest import Trial
 from exporters.registry import Draft, GraphFile, Registry
 
 
@@ -129,3 +130,40 @@ def test_a_pin_holds_against_a_publisher(registry):
     assert registry.current("student").version == first != second
     pointer = json.loads((registry.directory / "versions" / "student" / "current.json").read_text())
     assert pointer["pinned"] is True
+
+
+def test_a_hold_lies_in_the_registry_until_it_is_lifted(registry, tmp_path):
+    assert registry.held("student") is None and not registry.lift("student")
+    registry.hold("student", "drift")
+    held = Registry(tmp_path).held("student")
+    assert held.reason == "drift" and held.time_ms > 0
+    (tmp_path / "versions" / "student" / "hold.json").write_text("{")
+    assert "damaged" in registry.held("student").reason, "what cannot be read holds"
+    assert registry.lift("student") and registry.held("student") is None
+
+
+def test_epochs_grow_whatever_the_clock_says_and_wherever_the_folder_went(registry, tmp_path, monkeypatch):
+    first = registry.next_epoch("student")
+    monkeypatch.setattr("exporters.registry.time.time", lambda: 0.0)  # the clock has gone back by decades
+    assert registry.next_epoch("student") == first + 1
+    monkeypatch.undo()
+    assert Registry(tmp_path / "lost").next_epoch("student") >= first
+
+
+def test_a_trial_keeps_both_of_its_versions(registry):
+    first, second = (registry.publish(draft(step)).version for step in (1, 2))
+    registry.note_trial("student", Trial(version=second, stable=first, share=0.1))
+    for step in range(3, 9):
+        registry.publish(draft(step))
+    assert registry.versions("student")[:2] == [first, second] and registry.trial("student").stable == first
+    registry.note_trial("student", None)
+    registry.publish(draft(9))
+    assert registry.trial("student") is None and len(registry.versions("student")) == 3
+
+
+def test_the_newest_whole_version_is_found_whatever_serves(registry):
+    assert registry.newest("student") is None
+    first, second, third = (registry.publish(draft(step)).version for step in (1, 2, 3))
+    registry.rollback("student", first)
+    (registry.folder("student", third) / "rank.onnx").write_bytes(b"")
+    assert registry.newest("student").version == second

@@ -8,6 +8,7 @@ import pytest
 from exporters.errors import RuntimeLoadError
 from exporters.publish import DensePublisher, announcement_of
 from exporters.runtime import ModelHost, RankerSession
+from exporters.session import Execution
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def logits(tiny, host: ModelHost) -> np.ndarray:
 
 def test_a_session_says_what_it_takes_and_what_is_wrong(tiny, registry, publisher):
     written = tiny.publish(publisher, tiny.ranker())
-    session = RankerSession(registry.folder("student", written.version) / "rank.onnx", threads=2)
+    session = RankerSession(registry.folder("student", written.version) / "rank.onnx", Execution(threads=2))
     assert session.inputs["candidate_vectors"] == ("B", "N", 16) and session.outputs == ("logits", "source_weights")
     assert session.provider == "CPUExecutionProvider" or "CUDA" in session.provider
     feeds = tiny.feeds()
@@ -160,3 +161,32 @@ def test_runtime_needs_no_torch():
     code = "import sys, exporters.runtime, exporters.item_tables, exporters.retrieval; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_every_graph_has_answered_before_its_version_serves(tiny, registry, publisher, monkeypatch):
+    """Nobody's request pays for the first run of a new version."""
+    host, served = ModelHost(registry=registry), []
+    run = RankerSession.run
+
+    def noted(session: RankerSession, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        served.append((host.version, feeds["candidate_vectors"].shape[:2]))
+        return run(session, feeds)
+
+    first = tiny.publish(publisher, tiny.ranker(0))
+    second = tiny.publish(publisher, tiny.ranker(1), step=2)
+    monkeypatch.setattr(RankerSession, "run", noted)
+    assert host.swap(first).swapped and host.swap(second).swapped
+    assert served == [("", (1, 500)), (first.version, (1, 500))]
+
+
+def test_a_graph_that_does_not_run_never_serves(tiny, registry, publisher, monkeypatch):
+    host = ModelHost(registry=registry)
+    first = tiny.publish(publisher, tiny.ranker(0))
+    host.swap(first)
+    second = tiny.publish(publisher, tiny.ranker(1), step=2)
+
+    def breaks(session: RankerSession) -> None:
+        raise RuntimeLoadError("the graph did not run: out of memory")
+
+    monkeypatch.setattr(RankerSession, "warm_up", breaks)
+    assert "out of memory" in host.swap(second).reason and host.version == first.version

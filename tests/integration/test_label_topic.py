@@ -11,6 +11,7 @@ from streamer.announcing import announce
 from streamer.broker import embedded_broker
 from streamer.label_topic import LabelTopic
 from streamer.refresh_requests import RefreshRequests, ask_for_refresh
+from streamer.repeated_batches import Given
 from streamer.settings import Kafka, Settings
 from streamer.soft_labels import SoftLabel
 from streamer.topics import create_topics
@@ -22,7 +23,7 @@ def labels(first: int, count: int) -> list[SoftLabel]:
     return [
         SoftLabel(
             example_id=f"x{number}", version="teacher-000001", event_time_ms=0, labelled_ms=0, partition=0,
-            offset=number, item_ids=["i"], logits=[0.5],
+            offset=number, item_ids=["i"], logits=[0.5], learnt=number // 10,
         )
         for number in range(first, first + count)
     ]  # fmt: skip
@@ -31,7 +32,7 @@ def labels(first: int, count: int) -> list[SoftLabel]:
 async def check_reading_back(settings: Settings) -> None:
     writer = LabelTopic(settings)
     await writer.start()
-    assert await writer.written_since(None) == set()
+    assert await writer.written_since(None) == {}
     await writer.send(labels(0, 200))
     noted = dict(writer.ends)
     await writer.send(labels(200, 33))
@@ -39,9 +40,11 @@ async def check_reading_back(settings: Settings) -> None:
 
     after_a_kill = LabelTopic(settings)
     await after_a_kill.start()
-    assert await after_a_kill.written_since(noted) == {f"x{number}" for number in range(200, 233)}
+    assert await after_a_kill.written_since(noted) == {
+        f"x{number}": Given(learnt=number // 10, partition=0, offset=number) for number in range(200, 233)
+    }
     assert after_a_kill.ends == writer.ends
-    assert await after_a_kill.written_since(after_a_kill.ends) == set()
+    assert await after_a_kill.written_since(after_a_kill.ends) == {}
     assert len(await after_a_kill.written_since(dict.fromkeys(noted, 0))) == 233
     await after_a_kill.stop()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from exporters.announcements import Announcement
 from exporters.server import build_app
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -81,6 +82,10 @@ def browser(tmp_path):
     driver.quit()
 
 
+def _announced(kind, number, time_ms, **more):
+    return Announcement(name="student", kind=kind, version=f"{number:06d}-abcdef12", time_ms=time_ms, **more)
+
+
 def _until(browser, found):
     wait = WebDriverWait(browser, WAIT_SECONDS, ignored_exceptions=(StaleElementReferenceException,))
     return wait.until(lambda driver: found())
@@ -120,6 +125,7 @@ def test_counters_quality_search_and_users(browser, address, services):
     _until(browser, lambda: "Events at the door" in _text(browser, "#numbers"))
     _until(browser, lambda: "0.2300" in _text(browser, "#quality") and "popular 7d" in _text(browser, "#quality"))
     assert services.host.version in _text(browser, "#status-text")
+    assert _text(browser, "#intents [data-intent=familiarity] .chance") == "something new"
 
     browser.find_element(By.ID, "query").send_keys("story")
     browser.find_element(By.CSS_SELECTOR, "#search-form button").click()
@@ -133,6 +139,35 @@ def test_counters_quality_search_and_users(browser, address, services):
     _until(browser, lambda: "ada" in _text(browser, "#recent"))
     browser.find_element(By.CSS_SELECTOR, "#recent button:last-child").click()
     _until(browser, lambda: _text(browser, "#list-title") == "For ada")
+
+
+def test_quality_over_time_with_marks_of_versions_and_drift(browser, address, services):
+    line, now_ms = services.board.timeline, services.clock_ms()
+    for number in range(1, 6):
+        rates = {"hr@10": 0.1 + number / 100, "popular_7d_hr@10": 0.07}
+        line.note(_announced("published", number, now_ms - 60_000 * (6 - number), metrics=rates))
+    line.note(_announced("refused", 6, now_ms - 30_000, reason="worse_than_serving"))
+    line.note_drift("a1", {"time_ms": now_ms - 40_000, "kind": "alarm", "what": "loss rose", "state": "raised"})
+
+    browser.get(f"{address}/?user=ada")
+    _until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#chart .series path")) == 2)
+    assert "served here 0.1500" in _text(browser, "#chart .legend") and "popular 7d 0.0700" in _text(browser, "#chart")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#chart .mark.published")) == 5
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#chart .mark.refused, #chart .mark.alarm")) == 2
+    assert "worse_than_serving" in _text(browser, "#marks .refused") and "loss rose" in _text(browser, "#marks .alarm")
+
+    line.note(_announced("published", 7, now_ms, metrics={"hr@10": 0.3}))
+    _until(browser, lambda: "served here 0.3000" in _text(browser, "#chart .legend"))
+
+
+def test_every_model_and_every_source_stand_side_by_side(browser, address, services):
+    browser.get(f"{address}/?user=ada")
+    columns = _until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#compare .column"))
+    names = [column.get_attribute("data-column") for column in columns]
+    assert names[0] == "student" and {"transitions", "popularity"} < set(names)
+    browser.find_element(By.CSS_SELECTOR, "[data-item=m4] .title").click()
+    _until(browser, lambda: "Aliens" in _text(browser, "#compare [data-column=transitions]"))
+    assert "Aliens" in _text(browser, "#compare [data-column=student] li.shared")
 
 
 @pytest.mark.parametrize("path", ["/?user=ada", "/docs"])

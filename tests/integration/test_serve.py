@@ -20,20 +20,19 @@ from feature_store.online import OnlineStore
 from feature_store.user_state import UserState
 from streamer import events, topics
 from streamer.publishing import Publisher
-from streamer.serve import composed, list_models, session_of
+from streamer.serve import composed, list_models
+from streamer.server_sessions import session_of
 from streamer.server_state import ServerState
-from streamer.topics import create_topics
 
 pytestmark = pytest.mark.integration
 WAIT_SECONDS = 30
 
 
 @pytest.fixture
-def small(settings):
-    """Settings with small tables, and ids that no other test on this broker uses."""
-    create_topics(settings)
-    learning = settings.learning.model_copy(update={"catalog_rows": 64, "dimension": 8, "neighbours": 4})
-    return settings.model_copy(update={"learning": learning})
+def small(fresh_topics):
+    """Settings with small tables on empty topics: an earlier test may have cut rows off."""
+    learning = fresh_topics.learning.model_copy(update={"catalog_rows": 64, "dimension": 8, "neighbours": 4})
+    return fresh_topics.model_copy(update={"learning": learning})
 
 
 def _mark() -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import partial
 
@@ -65,6 +66,27 @@ def test_dropout_resumes_with_its_random_numbers() -> None:
     torch.manual_seed(5)
     assert resumed.learn(example_batch(2)) == first
     assert not state_tree.equal(resumed.state_dict()["random"], make().state_dict()["random"])
+
+
+def test_two_learners_in_two_threads_draw_their_own_numbers() -> None:
+    alone, beside = make(), make()
+    batches = [example_batch(number) for number in range(60)]
+    stop = threading.Event()
+
+    def disturb() -> None:
+        other = make(seed=9)
+        while not stop.is_set():
+            other.learn(batches[0])
+
+    for batch in batches:
+        alone.learn(batch)
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    for batch in batches:
+        beside.learn(batch)
+    stop.set()
+    thread.join()
+    assert state_tree.equal(alone.state_dict(), beside.state_dict())
 
 
 def test_learning_leaves_torchs_generator_alone() -> None:

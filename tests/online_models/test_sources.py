@@ -121,3 +121,40 @@ class TestGather:
     def test_a_weight_of_zero_is_no_neighbour(self) -> None:
         read = CandidateSources({"transitions": table({5: {9: 0.0, 6: 0.5}})})
         assert read.gather(history(5), limit=10)[0].tolist() == [6]
+
+
+class TestAgainstTheDefinition:
+    @pytest.mark.parametrize("seed", range(25))
+    def test_random_tables_and_histories(self, seed: int) -> None:
+        """Sums over all rows, whole rankings and plain turns: slower, and obviously right."""
+        random = np.random.default_rng(seed)
+        count = int(random.integers(20, 800))
+        tables = {}
+        for name in TABLES:
+            tables[name] = NeighbourTable(rows=count, width=int(random.integers(1, 30)))
+            tables[name].items[:] = np.minimum(random.pareto(1.0, tables[name].items.shape) * 20, count - 1)
+            tables[name].weights[:] = random.random(tables[name].items.shape).round(int(random.integers(1, 5)))
+        past, limit = random.integers(0, count, random.integers(0, 40)), int(random.integers(1, 150))
+        excluded, extra = random.integers(0, count + 9, random.integers(0, 50)), random.integers(0, count, 15)
+        rows, scores = CandidateSources(tables).gather(past, limit, excluded, extra)
+        columns = [dense(name, tables, past[past > 1], count) for name in READINGS]
+        lists = [best_first(column, set(excluded.tolist())) for column in columns]
+        lists.append([row for row in extra.tolist() if row > 1 and row not in excluded])
+        turns = [ranked[depth] for depth in range(count) for ranked in lists if depth < len(ranked)]
+        assert rows.tolist() == list(dict.fromkeys(turns))[:limit]
+        assert np.array_equal(scores, np.stack(columns, 1)[rows])
+
+
+def dense(name: str, tables: dict[str, NeighbourTable], past: np.ndarray, count: int) -> np.ndarray:
+    reading, sums = READINGS[name], np.zeros(count)
+    read = past[-reading.last :] if reading.last else [0]
+    for place, row in enumerate(read):
+        decay = np.float32(reading.decay ** (len(read) - 1 - place))
+        for item, weight in zip(tables[reading.table].items[row], tables[reading.table].weights[row], strict=True):
+            sums[item] += np.float32(weight * decay)
+    sums[:2] = 0
+    return sums.astype(np.float32)
+
+
+def best_first(column: np.ndarray, excluded: set[int]) -> list[int]:
+    return sorted((row for row in np.flatnonzero(column).tolist() if row not in excluded), key=lambda row: -column[row])

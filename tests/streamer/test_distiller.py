@@ -14,7 +14,7 @@ from streamer.memory import Memory
 from streamer.network import Network
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
-from streamer.soft_losses import SOFT_LOSSES
+from streamer.soft_losses import SOFT_LOSSES, SecondTask
 
 ITEMS = 12
 
@@ -157,3 +157,35 @@ def test_a_bad_number_does_no_harm(small_settings: Settings, batch: Batch) -> No
 def test_an_unknown_method_is_named_with_those_that_exist() -> None:
     with pytest.raises(SettingsError, match="'hints'; the methods are auxiliary, direct, ranking, off"):
         check_method("hints")
+
+
+def test_the_second_task_is_learnt_and_reaches_no_served_graph(small_settings: Settings, batch: Batch) -> None:
+    """The teacher finds every second item that is taken satisfying."""
+    told = torch.where(batch.candidates.items.gather(1, batch.labels.argmax(1, keepdim=True)).squeeze(1) % 2 > 0, 3, -3)
+    taught = replace(batch, teacher_satisfaction=told.float())
+    network, distiller = made_of(of_method(small_settings, "auxiliary", satisfaction_weight=1.0), batch)
+    assert isinstance(distiller.soft_loss, SecondTask)
+    items = network.ranker.items.weight.clone()
+
+    def distance() -> float:
+        return float(distiller.soft_loss(network.ranker, taught)[1])
+
+    before = distance()
+    for _ in range(40):
+        distiller.step(taught)
+    assert distance() < 0.99 * before, "the loss of the second task alone"
+    assert not torch.equal(items, network.ranker.items.weight)
+    head = {id(parameter) for parameter in distiller.soft_loss.head.parameters()}
+    for graph in network.ranker.graphs().values():
+        assert not head & {id(parameter) for parameter in graph.module.parameters()}
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_teacher_without_an_opinion_teaches_no_second_task(
+    small_settings: Settings, batch: Batch, left: bool
+) -> None:
+    """It has said nothing of the items, or what was taken has left the catalogue meanwhile."""
+    said = torch.full((16,), 3.0 if left else torch.nan)
+    silent = replace(batch, teacher_satisfaction=said, labels=batch.labels * (not left))
+    network, distiller = made_of(of_method(small_settings, "auxiliary", satisfaction_weight=1.0), batch)
+    assert float(distiller.soft_loss(network.ranker, silent)[1]) == 0

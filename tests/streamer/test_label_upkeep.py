@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from streamer import label_upkeep
@@ -9,7 +10,7 @@ from streamer.label_files import files_of, superseded
 from streamer.label_store import LabelStore
 from streamer.label_upkeep import compact, expire
 from streamer.label_writer import LabelWriter
-from streamer.soft_labels import encode
+from streamer.soft_labels import UNTOLD, encode
 
 DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS + 3_600_000
@@ -30,7 +31,7 @@ def flushes(writer: LabelWriter, example, soft_label):
             for _ in range(3):
                 offset = offsets[partition]
                 one = example(offset, partition=partition, example_id=f"x{partition}.{offset}")
-                label = soft_label(one, {"a": float(offset)}, labelled_ms=NOW_MS - days_ago * DAY_MS)
+                label = soft_label(one, {"a": float(offset)}, labelled_ms=NOW_MS - days_ago * DAY_MS, learnt=7)
                 writer.add(partition, offset, encode(label))
                 offsets[partition] += 1
             writer.flush()
@@ -53,6 +54,17 @@ def test_compaction_keeps_every_row_in_its_order(tmp_path: Path, flushes) -> Non
     assert labels_of(tmp_path) == before
     assert compact(tmp_path, NOW_MS, most_files=16) == 0, "there is nothing left to merge"
     assert compact(tmp_path, NOW_MS, most_files=4) == 3 and labels_of(tmp_path) == before
+
+
+def test_files_of_an_earlier_version_are_read_and_merged(tmp_path: Path, flushes) -> None:
+    """They do not say what the teacher had learnt."""
+    flushes(2, days_ago=2)
+    earlier = files_of(tmp_path)[0].path
+    pq.write_table(pq.read_table(earlier).drop_columns(["learnt"]), earlier)
+    expected = [UNTOLD] * 3 + [7] * 3
+    assert [label.learnt for labels in LabelStore(tmp_path).scan() for label in labels] == expected
+    assert compact(tmp_path, NOW_MS, most_files=16) == 1 and len(files_of(tmp_path)) == 1
+    assert [label.learnt for labels in LabelStore(tmp_path).scan() for label in labels] == expected
 
 
 def test_what_is_large_is_not_written_again(tmp_path: Path, flushes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_gauges_and_histograms_carry_their_unit(metric: Gauge | Histogram) -> No
         "_steps",
         "_spikes",
         "_number",
+        "_value",
     )
     assert name.endswith(units), name
 

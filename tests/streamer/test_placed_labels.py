@@ -35,6 +35,17 @@ def batch(small_settings: Settings, example) -> tuple[Batch, Memory, list]:
     return memory.build(slates), memory, slates
 
 
+def test_satisfaction_lies_at_its_example(batch, soft_label) -> None:
+    made, memory, examples = batch
+    labels = [
+        soft_label(examples[0], {"a": 1.0}, tasks={"satisfaction": 2.5}),
+        soft_label(examples[1], {"e": 1.0}),
+        None,
+    ]
+    told = place(made, labels, memory.catalog).teacher_satisfaction
+    assert told is not None and told[0] == 2.5 and told[1:].isnan().all()
+
+
 def test_logits_lie_at_their_items(batch, soft_label) -> None:
     made, memory, examples = batch
     labels = [

@@ -87,3 +87,17 @@ def test_all_are_told_before_any_is_waited_for(sleeper: Child, tmp_path: Path, w
         wait_for_log(child, 1, wait_until)
     stop_all([sleeper, polite], within_seconds=1)
     assert [child._process.returncode for child in (sleeper, polite)] == [-9, -15]
+
+
+def test_a_child_keeps_its_metrics_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until) -> None:
+    """Where its parent has imported Feast, the variable that makes metrics shared files must not reach the child."""
+    names = ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR")
+    (tmp_path / "streamer.py").write_text(
+        "import os\nprint(sorted(name for name in os.environ if name.startswith('PROMETHEUS')), flush=True)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        monkeypatch.setenv(name, str(tmp_path))
+    child = Child(["any"], {}, tmp_path / "any.log")
+    assert wait_for_log(child, 1, wait_until) == ["[]"]
+    child.stop()

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -88,3 +89,55 @@ async def test_a_restarted_server_finds_both(settings: Settings) -> None:
     after = ServerState(settings)
     after.load()
     assert {name: student.host.version for name, student in after.by_name.items()} == versions
+
+
+async def test_half_of_a_batch_is_not_shown(settings: Settings) -> None:
+    state = ServerState(settings)
+    values = np.ones(8, "<f4").tobytes()
+    halves = [
+        record(deltas.encode(Row(table="item_vectors", item_id=f"i{n}", row=n, step=1, values=values, batch=1, of=2)))
+        for n in (2, 3)
+    ]
+    await state.apply_rows(halves[:1])
+    assert len(state.tables.live_rows()) == len(state.index) == 0
+    await state.apply_rows(halves[1:])
+    assert state.tables.live_rows().tolist() == [2, 3] and len(state.index) == 2
+
+
+async def test_an_announcement_is_not_judged_by_its_time(settings: Settings) -> None:
+    state = ServerState(settings)
+    state.load()
+    state.went_live()
+    first, second = publish(state, "student"), publish(state, "student")
+    back_in_time = msgspec.structs.replace(second, time_ms=1)
+    await state.apply_announcements([record(announcements.encode(one)) for one in (first, back_in_time)])
+    assert state.first.host.version == second.version, "newer by its number, whatever the clock said"
+    ahead = msgspec.structs.replace(first, time_ms=first.time_ms + 10**12)
+    await state.apply_announcements([record(announcements.encode(ahead))])
+    assert state.first.host.version == second.version
+
+
+async def test_a_server_that_starts_pinned_shows_the_pinned_tables_and_follows_the_stream_behind(
+    settings: Settings,
+) -> None:
+    before = ServerState(settings)
+    for value in (1.0, 2.0):
+        tables = {"item_vectors": np.full((3, 8), value, np.float32)}
+        graph = publish(before, "student")
+        stored = before.registry.folder("student", graph.version) / "rank.onnx"
+        file = GraphFile(content=stored.read_bytes(), architecture="small", inputs=("given",), outputs=("logits",))
+        draft = Draft(name="student", graphs={"rank": file}, step=int(value), tables=tables, item_ids=[None, None, "a"])
+        before.registry.publish(draft)
+    newest = before.registry.versions("student")[-1]
+    earlier = before.registry.versions("student")[1]
+    before.registry.rollback("student", earlier)
+    state = ServerState(settings)
+    state.load()
+    assert state.first.host.version == earlier and state.tables.vectors[2, 0] == 1
+    state.went_live()
+    await state.apply_rows([row("student", "a", 2, 9.0)])
+    assert state.tables.vectors[2, 0] == 1
+    before.registry.release("student")
+    told = announcement_of(before.registry, before.registry.manifest("student", newest), "released")
+    await state.apply_announcements([record(announcements.encode(told))])
+    assert state.first.host.version == newest and state.tables.vectors[2, 0] == 2, "the row is older than the version"

@@ -11,9 +11,8 @@ import torch
 from exporters.deltas import Row
 from feature_store.user_state import ItemInfo
 from online_models import state_tree
-from online_models.vocabulary import query_tokens
+from online_models.vocabulary import category_buckets, query_tokens
 from streamer.examples import Position
-from streamer.network import category_buckets
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
 from streamer.student import FEATURES, VECTORS, Student
@@ -385,6 +384,7 @@ class TestExpiry:
             "a list of before points at the newcomer"
         )
         rows = grouped(full.take_rows())
+        assert rows.pop("catalog")["i0"].row == -1, "servers are told that it has left"
         assert all("i0" not in table for table in rows.values()) and "new" in rows[VECTORS]
 
     def test_old_batches_do_not_teach_the_newcomer(self, full: Student, example) -> None:

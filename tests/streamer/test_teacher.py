@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from online_models import state_tree
 from streamer.examples import Example
@@ -19,7 +20,7 @@ from streamer.settings import Teacher as Sizes
 from streamer.soft_labels import SoftLabel
 from streamer.teacher import Teacher
 from streamer.teacher_labels import Received
-from streamer.teacher_refresh import Stopped
+from streamer.teacher_refresh import Loss, Refreshed, Stopped
 
 Make = Callable[..., Teacher]
 
@@ -105,18 +106,52 @@ def test_nothing_to_offer_is_a_label_without_items(make: Make, example) -> None:
     assert label.item_ids == [] and label.logits == [] and label.scored == 0
 
 
-def test_weights_stand_still_between_refreshes(make: Make, walk) -> None:
-    teacher = make()
+def test_weights_stand_still_between_refreshes_where_they_shall(make: Make, walk) -> None:
+    teacher = make(learns=False)
     before = weights(teacher)
-    take(teacher, walk(200))
+    take(teacher, walk(100))
     after = weights(teacher)
     moved = [name for name in before if name not in ("item_categories", "item_published_seconds")]
     assert all(np.array_equal(before[name], after[name]) for name in moved)
 
 
+def test_a_micro_batch_is_one_step_and_no_label_of_it_knows_that(make: Make, walk) -> None:
+    """Labels are those of a teacher that stands still as long as that one has seen the same: the first micro-batch."""
+    teacher, still, made = make("one"), make("still", learns=False), walk(64)
+    first, same = take(teacher, made[:16]), take(still, made[:16])
+    assert [label.logits for label in first] == [label.logits for label in same]
+    assert teacher.network.network.learner.steps == 1 and teacher.plotted["loss"] > 0
+    later, other = take(teacher, made[16:]), take(still, made[16:])
+    assert [label.logits for label in later] != [label.logits for label in other]
+
+
+def test_labels_say_which_weights_gave_them(make: Make, walk) -> None:
+    teacher = make()
+    found = take(teacher, walk(40))
+    assert [label.learnt for label in found] == [0] * 16 + [16] * 16 + [32] * 8
+
+
+def test_it_learns_what_no_count_holds_without_a_refresh(make: Make, example) -> None:
+    """The item depends on the surface, and whether it is liked on the item."""
+    teacher, items = make(), {"home": "i1", "search": "i2"}
+    made = [
+        example(n, f"u{n}", items[s := ("home", "search")[n % 2]], history=["i0"], surface=s,
+                action="purchase" if n % 2 else "view")
+        for n in range(640)
+    ]  # fmt: skip
+    take(teacher, made)
+    found = {
+        surface: take(teacher, [example(1_000 + n, f"v{n}", item_id, history=["i0"], surface=surface)])[0]
+        for n, (surface, item_id) in enumerate(items.items())
+    }
+    assert {surface: label.item_ids[0] for surface, label in found.items()} == items
+    assert found["search"].tasks["satisfaction"] > found["home"].tasks["satisfaction"]
+    assert {label.version for label in found.values()} == {"teacher-000001"}
+
+
 def test_a_refresh_takes_over_as_the_next_version_and_knows_more(make: Make, example) -> None:
     """A pattern that no count holds: the item depends on the surface."""
-    teacher = make(epochs=30)
+    teacher = make(epochs=30, learns=False)
     items = {"home": "i1", "search": "i2"}
     made = [example(n, f"u{n}", items[s := ("home", "search")[n % 2]], history=["i0"], surface=s) for n in range(96)]
     first = take(teacher, made)[-1]
@@ -130,7 +165,7 @@ def test_a_refresh_takes_over_as_the_next_version_and_knows_more(make: Make, exa
 
 
 def test_satisfaction_is_learnt_from_the_hard_outcome(make: Make, example) -> None:
-    teacher = make(epochs=40)
+    teacher = make(epochs=15, learns=False)
     actions = {"i1": "purchase", "i2": "view"}
     made = [example(n, f"u{n}", i := f"i{1 + n % 2}", action=actions[i], history=["i0"]) for n in range(96)]
     take(teacher, made)
@@ -139,13 +174,14 @@ def test_satisfaction_is_learnt_from_the_hard_outcome(make: Make, example) -> No
     assert liked.tasks["satisfaction"] > seen.tasks["satisfaction"]
 
 
-def test_a_refresh_that_is_not_better_is_dropped(make: Make, walk) -> None:
-    teacher = make()
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_refresh_that_is_not_better_is_dropped(make: Make, walk, learns: bool) -> None:
+    teacher = make(learns=learns)
     take(teacher, walk(120))
     before, refreshed = teacher.network.state_dict(), teacher.begin_refresh()()
     for worse in (
-        replace(refreshed, loss_after=refreshed.loss_before + 0.1),
-        replace(refreshed, loss_after=math.nan),
+        replace(refreshed, after=Loss(1e6, 1)),
+        replace(refreshed, after=Loss(math.nan, 1)),
         replace(refreshed, steps=0),
     ):
         assert not worse.better and not teacher.adopt(worse)
@@ -165,17 +201,53 @@ def test_a_refresh_runs_beside_the_stream_on_a_copy(make: Make, walk) -> None:
 
 
 def test_items_that_leave_during_a_refresh_start_afresh(make: Make, example) -> None:
-    teacher = make(epochs=20)
+    teacher = make(epochs=20, learns=False)
     made = [example(n, f"u{n}", f"i{n % 5}", history=["i0"]) for n in range(64)]
     take(teacher, made)
     refreshed = teacher.begin_refresh()()
     newcomers = [example(100 + n, f"v{n}", f"n{n}", history=["i0"]) for n in range(40)]  # more than there are rows
     take(teacher, newcomers)
     assert teacher.memory.catalog.row("i3") == 1, "the test needs an item that has left"
-    teacher.adopt(replace(refreshed, loss_after=-1.0))
+    teacher.adopt(replace(refreshed, after=Loss(-1e6, 1)))
     vectors = teacher.network.network.ranker.items.weight.detach()
     row = teacher.memory.catalog.row("n39")
     assert np.array_equal(vectors[row], vectors[1]) or row > 31
+
+
+def unchanged(teacher: Teacher) -> Refreshed:
+    """A refresh whose copy has not been trained: it stands where the teacher stood."""
+    teacher.begin_refresh()
+    behind = teacher.window.view().newest
+    return Refreshed(
+        network=teacher.network.copy(), before=Loss(), after=Loss(), steps=1, trained=1, behind=behind, seconds=0.0
+    )
+
+
+def test_what_takes_over_has_learnt_all_that_came_meanwhile(make: Make, walk) -> None:
+    teacher, made = make(), walk(101)
+    take(teacher, made[:40])
+    refreshed = unchanged(teacher)
+    take(teacher, made[40:72])
+    refreshed = teacher.begin_catching_up(refreshed)()
+    take(teacher, made[72:])
+    own = teacher.network.state_dict()
+    assert teacher.adopt(refreshed) and teacher.judged is not None
+    assert state_tree.equal(teacher.network.state_dict(), own)
+    assert teacher.judged.before == teacher.judged.after and teacher.judged.after.count > 10
+
+
+def test_what_catches_up_forgets_what_has_left_and_learns_what_came_in_its_place(make: Make, example) -> None:
+    teacher = make()
+    take(teacher, [example(n, f"u{n}", f"i{n % 5}", history=["i0"]) for n in range(64)])
+    refreshed = unchanged(teacher)
+    with torch.no_grad():  # the copy knows the old items well
+        refreshed.network.network.ranker.items.weight += 5.0
+    take(teacher, [example(100 + n, f"v{n}", f"n{n}", history=["i0"]) for n in range(40)])  # more than there are rows
+    assert teacher.memory.catalog.row("i3") == 1, "the test needs an item that has left"
+    teacher.adopt(replace(teacher.begin_catching_up(refreshed)(), after=Loss(-1e6, 1)))
+    vectors = teacher.network.network.ranker.items.weight.detach()
+    newest = teacher.memory.catalog.rows([f"n{n}" for n in range(30, 40)])
+    assert float((vectors[newest] - vectors[1]).abs().max()) < 1.0
 
 
 def test_it_stops_in_the_middle_of_a_refresh(make: Make, walk) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from exporters import announcements
+from online_models import state_tree
 from streamer import examples, teacher_process, topics
-from streamer.errors import SettingsError
+from streamer.errors import SettingsError, StateInUseError
 from streamer.examples import Example
+from streamer.repeated_batches import Given
 from streamer.settings import Settings
 from streamer.settings import Teacher as Sizes
 from streamer.soft_labels import SoftLabel
+from streamer.state_lock import StateLock
 from streamer.teacher_process import TeacherProcess
 
 
@@ -57,8 +60,8 @@ class Broker:
     async def publish(self, topic: str, value: bytes, key: bytes | None) -> None:
         self.told.append((topic, value))
 
-    async def written_since(self, ends: Mapping[int, int] | None) -> set[str]:
-        return set() if ends is None else {label.example_id for label in self.written[ends[0] :]}
+    async def written_since(self, ends: Mapping[int, int] | None) -> dict[str, Given]:
+        return {} if ends is None else {label.example_id: Given.of(label) for label in self.written[ends[0] :]}
 
 
 @pytest.fixture
@@ -71,11 +74,12 @@ async def start(small_settings: Settings, broker: Broker) -> Callable[..., Any]:
     """Start processes of the same settings, one after the other, as after a kill; none is connected."""
 
     async def make(**sizes: Any) -> TeacherProcess:
-        chosen = Sizes(**({"segment_examples": 16, "first_refresh_examples": 64, "epochs": 1} | sizes))
+        usual = {"segment_examples": 16, "first_refresh_examples": 64, "epochs": 1, "refresh_seconds": 300.0}
+        chosen = Sizes(**(usual | sizes))
         made = TeacherProcess(small_settings.model_copy(update={"teacher": chosen}))
         made.labels = broker  # type: ignore[assignment]
         ends = made._resume()
-        made._already |= await broker.written_since(ends)
+        made._repeat(await broker.written_since(ends))
         if ends is None:
             made._save()
         return made
@@ -109,9 +113,54 @@ async def test_after_a_kill_nothing_is_labelled_twice_and_nothing_skipped(start,
     assert second.teacher.labelled == 24, "what has its label is counted and kept for the window all the same"
     await second.save()
     third = await start()
-    assert third._already == set()
+    assert third._already == {}
     await third.handle(broker.events(walk(4, 24), 24), broker.seek, broker.highwater)
     assert len(broker.written) == 28
+
+
+async def test_after_a_kill_the_next_labels_are_those_that_the_killed_process_would_have_given(
+    start, broker: Broker, walk
+) -> None:
+    """Micro-batches are cut otherwise by the second process, and those before are put together as they were."""
+    made, cuts = walk(56), (0, 16, 24, 40)
+    first = await start()
+    await broker.feed(first, made[:16])
+    await first.save()
+    for begin, end in zip(cuts[1:], cuts[2:], strict=False):
+        await first.handle(broker.events(made[begin:end], begin), broker.seek, broker.highwater)
+    broker_of_the_first, broker.written = broker.written, list(broker.written)
+    second = await start()
+    for begin in range(16, 40, 5):  # what is not complete waits, and no snapshot says that it has been taken
+        await second.handle(broker.events(made[begin : min(begin + 5, 40)], begin), broker.seek, broker.highwater)
+        await second.save()
+        assert second._snapshots.latest().state["teacher"]["labelled"] in (16, 24, 40)
+    assert second._repeated.over and not second._repeated.waiting and broker.written == broker_of_the_first
+    assert state_tree.equal(second.teacher.network.state_dict(), first.teacher.network.state_dict())
+    await second.handle(broker.events(made[40:], 40), broker.seek, broker.highwater)
+    found, broker.written = broker.written, broker_of_the_first
+    await first.handle(broker.events(made[40:], 40), broker.seek, broker.highwater)
+    assert [(one.example_id, one.learnt, one.logits) for one in found] == [
+        (one.example_id, one.learnt, one.logits) for one in broker.written
+    ]
+
+
+async def test_of_a_micro_batch_half_written_the_other_half_is_labelled_anew(start, broker: Broker, walk) -> None:
+    made = walk(24)
+    first = await start()
+    await first.handle(broker.events(made[:16]), broker.seek, broker.highwater)
+    del broker.written[10:]  # the broker had not taken more when the process was killed
+    second = await start()
+    await second.handle(broker.events(made), broker.seek, broker.highwater)
+    assert [one.example_id for one in broker.written] == [example.example_id for example in made]
+    assert [one.learnt for one in broker.written] == [0] * 10 + [10] * 14
+
+
+async def test_one_teacher_at_a_time(small_settings: Settings) -> None:
+    one = TeacherProcess(small_settings)
+    held = StateLock(small_settings.stores.snapshots_dir / "teacher", "a teacher")
+    with pytest.raises(StateInUseError, match=r"a teacher runs on .*teacher already; stop that one"):
+        await one.start()
+    held.close()
 
 
 async def test_a_kill_before_the_first_snapshot(start, broker: Broker, walk) -> None:
@@ -134,6 +183,18 @@ async def test_what_the_broker_has_not_taken_is_in_no_snapshot(start, broker: Br
     assert again.positions.offsets == {}
     await again.handle(broker.events(walk(8)), broker.seek, broker.highwater)
     assert len(broker.written) == 8
+
+
+async def test_nothing_takes_over_and_nothing_is_saved_once_labelling_has_failed(start, broker: Broker, walk) -> None:
+    one, made = await start(epochs=5), walk(72)
+    await broker.feed(one, made[:64])
+    await one.save()
+    files, broker.refuses = one._snapshots.paths(), True
+    with pytest.raises(ConnectionError):
+        await one.handle(broker.events(made[64:], 64), broker.seek, broker.highwater)
+    assert await one.refresh("request") is None
+    await one.save()
+    assert one._snapshots.paths() == files and broker.told == []
 
 
 async def test_a_gap_is_read_again_and_nothing_behind_it_is_labelled(start, broker: Broker, walk) -> None:
@@ -188,6 +249,21 @@ async def test_why_a_refresh_begins(start, broker: Broker, walk, monkeypatch: py
     assert one.due() == "", "nothing has come since"
     await one.handle(broker.events(walk(4, 40), 40), broker.seek, broker.highwater)
     assert one.due() == "interval"
+
+
+async def test_a_teacher_that_learns_refreshes_only_when_it_is_asked(
+    start, broker: Broker, walk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await start(refresh_seconds=None)
+    await broker.feed(one, walk(64))
+    later = one.teacher.refreshed_s + 10_000
+    monkeypatch.setattr(teacher_process.time, "time", lambda: later)
+    assert one.due() == ""
+    one.teacher.drifted = True
+    assert one.due() == "drift"
+    one.ask("request")
+    assert one.due() == "request"
+    assert Sizes(learns=False).interval_seconds == 300.0
 
 
 async def test_another_scale_is_refused(start) -> None:

@@ -41,7 +41,7 @@ def test_topics_are_created_once_and_described() -> None:
         assert create_topics(settings) == []
         states = describe(settings)
         assert [state.differences for state in states] == [[]] * len(topics.ALL)
-        assert [state.partitions for state in states] == [3, 3, 3, 3, 1, 1, 1]
+        assert [state.partitions for state in states] == [3, 3, 3, 3, 1, 1, 1, 1]
         assert table(states, {topics.EVENTS.name}).row_count == len(topics.ALL)
 
 

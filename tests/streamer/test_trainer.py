@@ -61,7 +61,7 @@ async def start(small_settings: Settings, broker: Broker) -> Callable[[], Traine
 
     def make() -> Trainer:
         made = Trainer(small_settings)
-        made._producer = broker  # type: ignore[assignment]
+        made._producer = made._rows.producer = broker  # type: ignore[assignment]
         made._resume()
         return made
 

@@ -18,7 +18,7 @@ from streamer.training_window import Lesson, TrainingWindow, WindowView, path_of
 
 def lesson(seed: int, examples: int = 8, candidates: int = 6) -> Lesson:
     batch = example_batch(seed=seed, examples=examples, candidates=candidates)
-    return Lesson(batch, torch.full((examples,), float(seed)))
+    return Lesson(batch, torch.full((examples,), float(seed)), torch.arange(examples) / 4)
 
 
 @pytest.fixture

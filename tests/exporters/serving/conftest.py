@@ -60,10 +60,19 @@ _USER = helper.make_node("ReduceSum", ["history_vectors", "axis1"], ["user_vecto
 
 def rank_graph(weights: list[float]) -> bytes:
     """logit = Σ_s w_s v_s / max v_s + Σ history vectors · candidate vector; the weights are those of TABLES."""
+    return _ranking(weights, [_USER], {**_CONTEXT, **_CANDIDATES})
+
+
+def score_graph(weights: list[float]) -> bytes:
+    """The same from a user vector that is already there."""
+    return _ranking(weights, [], {"user_vector": (TensorProto.FLOAT, ["B", DIMENSION]), **_CANDIDATES})
+
+
+def _ranking(weights: list[float], first: list, inputs: dict) -> bytes:
     given = dict(zip(TABLES, weights, strict=True))
     weights = [given.get(name, 0.0) for name in SOURCES]
     nodes = [
-        _USER,
+        *first,
         helper.make_node("ReduceMax", ["source_scores", "axis1"], ["top"], keepdims=1),
         helper.make_node("Max", ["top", "epsilon"], ["peak"]),
         helper.make_node("Div", ["source_scores", "peak"], ["share"]),
@@ -82,11 +91,13 @@ def rank_graph(weights: list[float]) -> bytes:
         "weights": np.array(weights, np.float32)[:, None],
         "told": told,
     }
-    return _model(nodes, {**_CONTEXT, **_CANDIDATES}, {"logits": ["B", "N"], "source_weights": [1, "W"]}, constants)
+    return _model(nodes, inputs, {"logits": ["B", "N"], "source_weights": [1, "W"]}, constants)
 
 
 def encode_graph() -> bytes:
-    return _model([_USER], _CONTEXT, {"user_vector": ["B", DIMENSION]}, {"axis1": np.array([1])})
+    nodes = [_USER, helper.make_node("Identity", ["told"], ["intent_familiarity"])]
+    constants = {"axis1": np.array([1]), "told": np.array([[0.1, 0.2, 0.7]], np.float32)}
+    return _model(nodes, _CONTEXT, {"user_vector": ["B", DIMENSION], "intent_familiarity": [1, 3]}, constants)
 
 
 def _model(nodes: list, inputs: dict, outputs: dict, constants: dict[str, np.ndarray]) -> bytes:
@@ -106,6 +117,7 @@ def publish(registry: Registry, weights: list[float], step: int) -> str:
     files = {
         "rank": GraphFile(content=rank_graph(weights), architecture="small", inputs=(), outputs=("logits",)),
         "encode": GraphFile(content=encode_graph(), architecture="small", inputs=(), outputs=("user_vector",)),
+        "score": GraphFile(content=score_graph(weights), architecture="small", inputs=(), outputs=("logits",)),
     }
     return registry.publish(Draft(name="student", graphs=files, step=step)).version
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from exporters.catalogue import Item
+from exporters.keys import Keys
 
 NOW_MS = 1_700_000_000_000
 
@@ -188,7 +189,7 @@ async def test_health_and_metrics(client, services):
 
 
 async def test_the_key_guards_all_but_the_page_health_and_metrics(services, client_of):
-    services.api_key = "secret"
+    services.keys = Keys(admin={"operator": "secret"})
     async with client_of(services) as client:
         for path in ("/", "/docs", "/web/app.js", "/health/live", "/health/ready", "/metrics"):
             assert (await client.get(path)).status_code == 200

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from online_models.encoders.intents import (
-    AGE_EDGES_DAYS,
     Intent,
     IntentVector,
     age_labels,
     category_overlap,
     familiarity_labels,
 )
+from online_models.vocabulary import AGE_EDGES_DAYS
 
 DAY = 86_400.0
 

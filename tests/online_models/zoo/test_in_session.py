@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from online_models.batch import Batch
 from online_models.checks import SIZES, example_batch
 from online_models.learner import TorchLearner, seeded
-from online_models.zoo.in_session import CATEGORY_BUCKETS, InSessionRanker
+from online_models.vocabulary import CATEGORY_BUCKETS
+from online_models.zoo.in_session import InSessionRanker
 
 SIZE = {"catalog_rows": SIZES.rows, "features": SIZES.features, "sources": SIZES.sources}
 
@@ -170,7 +171,7 @@ class TestGraphs:
         graph = model.graphs()["encode"]
         inputs = model.inputs(batch.context, batch.candidates)
         with torch.no_grad():
-            encoded = graph.module(**{name: inputs[name] for name in graph.inputs})
+            encoded = graph.module(**{name: inputs[name] for name in graph.inputs})[0]
         assert encoded.shape == (len(batch), 16)
         assert torch.equal(model.user_vectors(batch.context), encoded)
 

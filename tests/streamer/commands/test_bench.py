@@ -34,3 +34,15 @@ def test_one_form_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_unknown_data_set_ends_with_its_message() -> None:
     result = CliRunner().invoke(app, ["bench", "learn", "--dataset", "no-such-set"])
     assert result.exit_code != 0 and "no-such-set" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["serve", "freshness", "ingest", "recovery"])
+def test_measurements_say_what_they_measure(name: str) -> None:
+    result = CliRunner().invoke(app, ["bench", name, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0 and "--json" in result.output and "--broker" in result.output
+
+
+@pytest.mark.parametrize("given", [["--rates", "fast"], ["--rates", "50,0"], ["--arrivals", "bursts"]])
+def test_loads_that_cannot_be_made_are_turned_away(given: list[str]) -> None:
+    result = CliRunner().invoke(app, ["bench", "serve", *given])
+    assert result.exit_code == 2 and given[1] in result.output

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from online_models.distill.soft_lists import SoftLists
+from online_models.evaluation.protocols.measures import Result
 from streamer.errors import SettingsError
 from streamer.evaluation.data import load
 from streamer.evaluation.runs import Options
 from streamer.evaluation.table import teachers_table
-from streamer.evaluation.teachers import ALONE, Teachers, compare_teachers, label_bytes, widths_of
+from streamer.evaluation.teachers import ALONE, Teachers, _teacher_values, compare_teachers, label_bytes, widths_of
 
 
 @contextmanager
@@ -36,6 +38,13 @@ def test_a_walk_that_ran_out_of_time_is_named() -> None:
     dataset = load("simulator", None, limit=600)
     report = compare_teachers(dataset, Options(minutes=1e-6), Teachers(widths=(1,)), silent)
     assert report["cut_short"][-1] == "teacher 1x (seed 0): not begun" or "not begun" in report["cut_short"][0]
+
+
+def test_a_gain_is_over_the_events_that_both_have_tested() -> None:
+    alone = Result(metrics={}, events=np.arange(10, 16), ranks=np.array([1, 50, 50, 1, 1, 1]))
+    cut_short = Result(metrics={}, events=np.arange(10, 13), ranks=np.array([1, 1, 50]))
+    values = _teacher_values([cut_short], [{"parameters": 5.0}], {ALONE: [alone]})
+    assert values["gain"]["hr@10"] == pytest.approx(1 / 3) and values["gain"]["hr@10_sd"] is None
 
 
 def test_a_label_grows_with_what_it_keeps() -> None:

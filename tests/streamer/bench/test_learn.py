@@ -7,7 +7,7 @@ import torch
 from online_models.evaluation.interactions import Histories, Interactions
 from online_models.recommenders import Setting
 from online_models.recommenders.sequential import Online, sasrec_learner
-from streamer.learning_bench import FORMS, EventByEvent, measure
+from streamer.bench.learn import FORMS, EventByEvent, measure
 
 ROWS, USERS = 22, 12
 

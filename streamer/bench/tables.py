@@ -1,0 +1,110 @@
+"""The tables that the measurements print, one each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def table_of(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """Lay out rows; the first column is text, the others are figures."""
+    table = Table(title=title)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*(shown(value) for value in row))
+    return table
+
+
+def shown(value: object) -> str:
+    """Write a figure with as many digits as it deserves.
+
+    >>> shown(None), shown(12_345), shown(3.14159), shown(271.8), shown("x")
+    ('-', '12,345', '3.14', '272', 'x')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def serve_table(report: Mapping[str, Any]) -> Table:
+    """One line a rate, then the floors of the same run; times in milliseconds."""
+    world, measured = report["world"], report["serve"]
+    stages = sorted({stage for found in measured for stage in found["stages"]})
+    figures = ("requests/s", "sent", "ok", "fallback", "p50", "p90", "p99", "max", "cpu")
+    headings = (*figures, *(f"{stage} p99" for stage in stages))
+    rows = [
+        (
+            f"{found['rate']:g}",
+            found["sent"],
+            found["ok"],
+            f"{found['fallback_share']:.2%}",
+            *(found.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "server_cpu_ms")),
+            *(found["stages"].get(stage) for stage in stages),
+        )
+        for found in measured
+    ]
+    size = f"{world['items']:,} items, {world['users']:,} users, {world['online_store']}"
+    title = f"{size}; milliseconds from due to answered"
+    return table_of(title, headings, [*rows, *_floor_rows(report["floors"])])
+
+
+def _floor_rows(floors: Mapping[str, Any]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for name, found in floors.items():
+        for one in found if isinstance(found, list) else [found]:
+            label = f"floor: {name}" + (f" at {one['rate']:g}/s" if "rate" in one else "")
+            figures = (one.get(key) for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "server_cpu_ms"))
+            rows.append([label, None, None, None, *figures])
+    return rows
+
+
+def freshness_table(found: Iterable[Mapping[str, Any]]) -> Table:
+    """One line a rate: p50 and p95 of each way."""
+    ways = ("session", "rows", "dense")
+    headings = ("events/s", "learnt/s", "left", "kept up", *(f"{way} {p}" for way in ways for p in ("p50", "p95")))
+    rows = [
+        (
+            f"{one['events_per_s']:.0f}",
+            one["learned_per_s"],
+            one["backlog"],
+            "yes" if one["kept_up"] else "no",
+            *(one[way].get(f"{p}_ms") for way in ways for p in ("p50", "p95")),
+        )
+        for one in found
+    ]
+    return table_of("milliseconds from the publication of an event until it shows", headings, rows)
+
+
+def ingest_table(report: Mapping[str, Any]) -> Table:
+    """Show publishing alone (the floor), the worker, and the door by the size of a request."""
+    worker = report["worker"]
+    rows: list[tuple[object, ...]] = [
+        ("floor: a producer publishes", report["publish_per_s"], None, None, None),
+        ("worker catches up", worker["events_per_s"], worker["cpu_us_per_event"], None, None),
+    ]
+    for one in report["door"]:
+        figures = (one["events_per_s"], one["cpu_us_per_event"], one["p50_ms"], one["p99_ms"])
+        rows.append((f"POST /events, {one['events_in_a_request']} in a request", *figures))
+    headings = ("way in", "events/s", "cpu µs/event", "p50 ms", "p99 ms")
+    return table_of(f"{report['events']:,} events of {report['source']}", headings, rows)
+
+
+def retrieve_table(title: str, found: Iterable[Mapping[str, Any]]) -> Table:
+    """One line a kind of search; times in milliseconds."""
+    figures = ("recall@100", "p50_ms", "p99_ms", "cpu_p99_ms", "megabytes", "build_s", "build_cpu_s", "note")
+    sized = [{**one, "megabytes": one["bytes"] / 1e6 if "bytes" in one else None} for one in found]
+    rows = [(one["kind"], *(one.get(key) for key in figures)) for one in sized]
+    return table_of(title, ("kind", "recall", "p50", "p99", "CPU p99", "MB", "build s", "CPU s", "note"), rows)
+
+
+def recovery_table(report: Mapping[str, Any]) -> Table:
+    """One line a process: seconds without a kill and with one."""
+    rows = [(name, one["usual_s"], one["recovered_s"]) for name, one in report["processes"].items()]
+    return table_of(
+        f"seconds until the same state serves, {report['rate']:g} events/s", ("kill -9", "usual", "killed"), rows
+    )

@@ -1,0 +1,1 @@
+"""Drift that acts: signals of the learning stream, alarms with evidence, and actions that end by themselves."""

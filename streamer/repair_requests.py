@@ -1,0 +1,71 @@
+"""What servers ask of a trainer: rows that they have lost, as records on ``headwater.models``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from exporters import announcements
+from exporters.announcements import Announcement
+from streamer import topics
+from streamer.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class RepairRequests:
+    """Follows the topic from its present end: a start publishes everything anyway.
+
+    Parameters
+    ----------
+    settings
+        The broker.
+    model
+        Whose requests count.
+    asked
+        Called with each request.
+    """
+
+    def __init__(self, settings: Settings, model: str, asked: Callable[[Announcement], None]) -> None:
+        self._settings, self._model, self._asked = settings, model, asked
+
+    async def start(self) -> None:
+        """Stand at the end of the topic."""
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka.bootstrap_servers,
+            enable_auto_commit=False,
+            fetch_max_wait_ms=self._settings.kafka.fetch_max_wait_ms,
+        )
+        await self._consumer.start()
+        partition = TopicPartition(topics.MODELS.name, 0)
+        self._consumer.assign([partition])
+        await self._consumer.seek_to_end(partition)
+        await self._consumer.position(partition)
+
+    async def follow(self) -> None:
+        """Go on until cancelled."""
+        async for record in self._consumer:
+            request = None if record.value is None else request_of(record.value, self._model)
+            if request is not None:
+                self._asked(request)
+
+    async def close(self) -> None:
+        """Leave the broker."""
+        await self._consumer.stop()
+
+
+def request_of(raw: bytes, model: str) -> Announcement | None:
+    """Read a request for a model; None for everything else.
+
+    >>> request_of(b'{"name": "student", "kind": "repair", "table": "item_knn", "buckets": [3]}', "student").buckets
+    [3]
+    """
+    try:
+        found = announcements.decode(raw)
+    except msgspec.MsgspecError as error:
+        _log.warning("an announcement cannot be read: %s", error)
+        return None
+    return found if found.kind == "repair" and found.name == model else None

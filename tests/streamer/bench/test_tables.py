@@ -1,0 +1,68 @@
+"""What a command prints is what it wrote to its JSON."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from streamer.bench.tables import freshness_table, ingest_table, recovery_table, serve_table
+
+FIGURES = {"p50_ms": 1.25, "p90_ms": 2.5, "p99_ms": 9.75, "max_ms": 1_234.0}
+
+
+def text(table: Table) -> str:
+    console = Console(file=io.StringIO(), width=220)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_serve_shows_every_rate_stage_and_floor() -> None:
+    found = {
+        "rate": 200.0, "sent": 12_000, "ok": 11_990, "fallback_share": 0.0005, "server_cpu_ms": 3.21, **FIGURES,
+        "stages": {"rank": 4.5, "http and queue": 2.25},
+    }  # fmt: skip
+    floors = {"onnx_rank": FIGURES, "http": [{"rate": 200.0, **FIGURES, "server_cpu_ms": 0.4}]}
+    world = {"items": 100_000, "users": 5_000, "online_store": "redis"}
+    shown = text(serve_table({"world": world, "serve": [found], "floors": floors}))
+    for piece in (
+        "12,000",
+        "11,990",
+        "0.05%",
+        "9.75",
+        "1,234",
+        "4.5",
+        "2.25",
+        "rank p99",
+        "floor: http at 200/s",
+        "redis",
+    ):
+        assert piece in shown, piece
+
+
+def test_a_rate_without_answers_is_shown_with_gaps() -> None:
+    found = {"rate": 5.0, "sent": 3, "ok": 0, "fallback_share": 0.0, "stages": {}}
+    world = {"items": 10, "users": 1, "online_store": "sqlite"}
+    assert "-" in text(serve_table({"world": world, "serve": [found], "floors": {}}))
+
+
+@pytest.mark.parametrize(("kept_up", "word"), [(True, "yes"), (False, "no")])
+def test_freshness_says_whether_the_learner_kept_up(kept_up: bool, word: str) -> None:
+    way = {"p50_ms": 11.0, "p95_ms": 42.0}
+    one = {
+        "events_per_s": 998.2, "learned_per_s": 701.0, "backlog": 19_000, "kept_up": kept_up, "session": way,
+        "rows": way, "dense": {"p50_ms": None, "p95_ms": None},
+    }  # fmt: skip
+    shown = text(freshness_table([one]))
+    assert word in shown and "19,000" in shown and "42" in shown
+
+
+def test_ingest_and_recovery_have_a_line_each() -> None:
+    door = [{"events_in_a_request": 100, "events_per_s": 5_000.0, "cpu_us_per_event": 88.0, **FIGURES}]
+    worker = {"events_per_s": 4_000.0, "cpu_us_per_event": 150.0}
+    report = {"source": "simulator", "events": 50_000, "publish_per_s": 30_000.0, "worker": worker, "door": door}
+    assert all(piece in text(ingest_table(report)) for piece in ("5,000", "30,000", "4,000", "100 in a request"))
+    kills = {"worker": {"usual_s": 0.031, "recovered_s": 12.5}}
+    assert "12.5" in text(recovery_table({"rate": 100.0, "processes": kills}))

@@ -1,4 +1,4 @@
-"""The ledger of the trainer: killed three times in the middle of 50,000 examples, it has learnt each exactly once."""
+"""The ledger of the trainer: killed three times in the middle of 24,000 examples, it has learnt each exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: a worker killed three times in the middle of 50,000 events does what one that never stopped would do."""
+"""The ledger: a worker killed three times in the middle of 30,000 events does what one that never stopped would do."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from online_models.sources import CandidateSources
 UNKNOWN = 1
 _NEW_ITEMS = 20
 _NEAREST = 20
+_SPARE = 8  # of so many candidates one may be unavailable before it costs more
 _EVER = 1 << 62
 
 
@@ -179,21 +180,30 @@ class CandidateFinder:
         named_rows = self._tables.rows(named)
         extra = np.concatenate([nearest, named_rows[named_rows > UNKNOWN]])
         blocked = self._tables.rows(tuple(filters.deny))
-        # Availability and categories are looked at afterwards, so then ask for more than will be ranked.
-        limit = self._limits().candidates
-        filtered = ask.categories is not None or (ask.available and bool(self._catalogue.unavailable))
         read = self._sources.read(history_rows)
-        rows = read.best(limit * (2 if filtered else 1), blocked, extra)  # [N']
         without_row = [name for name, row in zip(named, named_rows.tolist(), strict=True) if row <= UNKNOWN]
         without_row = without_row[:_NEW_ITEMS]
-        ids = [*without_row, *self._tables.item_ids(rows)]
-        rows = np.concatenate([np.full(len(without_row), UNKNOWN, np.int64), rows])
-        kept = np.flatnonzero(filters.mask(ids, self._catalogue))[:limit]  # [N]
+        limit = self._limits().candidates
+        for most in self._depths(ask, limit):
+            rows = read.best(most, blocked, extra)  # [N']
+            ids = [*without_row, *self._tables.item_ids(rows)]
+            kept = np.flatnonzero(filters.mask(ids, self._catalogue))[:limit]  # [N]
+            if len(kept) == limit or len(rows) < most:
+                break
+        rows = np.concatenate([np.full(len(without_row), UNKNOWN, np.int64), rows])[kept]
         return Pool(
             item_ids=tuple([ids[place] or "" for place in kept.tolist()]),
-            rows=rows[kept],
-            source_scores=read.of(rows[kept]),
+            rows=rows,
+            source_scores=read.of(rows),
         )
+
+    def _depths(self, ask: Ask, limit: int) -> tuple[int, ...]:
+        """How many rows to look at: more than are ranked where some may not be shown, many more if those are many."""
+        if ask.categories is not None:
+            return (2 * limit,)
+        if ask.available and self._catalogue.unavailable:
+            return (limit + limit // _SPARE, 2 * limit)
+        return (limit,)
 
     def _named(self, ask: Ask, now_ms: int) -> list[str]:
         """Items that no table may know yet: the newest, and those of the categories that were asked for."""

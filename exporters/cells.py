@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.clustering import Nearest, Vectors, cluster, grouped
+from online_models.best_first import best_first
 
 Rows = NDArray[np.int64]
 
@@ -106,9 +107,9 @@ class Cells:
         scores = np.empty(int(takes.sum()), np.float32)
         start = 0
         for cell, end in zip(chosen.tolist(), ends.tolist(), strict=True):
-            np.matmul(self.cells[cell].vectors[: end - start], vector, out=scores[start:end])
+            self.cells[cell].vectors[: end - start].dot(vector, scores[start:end])
             start = end
-        best = _largest(scores, k)
+        best = best_first(scores, k)
         asked = np.searchsorted(ends, best, side="right")  # [k] which of the cells
         places = best - ends[asked] + takes[asked]
         asked_cells = chosen[asked].tolist()
@@ -160,7 +161,7 @@ class Cells:
         reach = float(np.linalg.norm(vector)) / math.sqrt(self.dimension)
         most = self.nearest.centres @ vector + reach * self.radii  # [C]
         most[self.sizes == 0] = -np.inf
-        order = np.argsort(-most)
+        order = best_first(most, len(most))
         enough = int(np.searchsorted(np.cumsum(self.sizes[order]), budget)) + 1
         chosen = order[:enough]
         return chosen, np.minimum(self.sizes[chosen], max(1, budget))
@@ -224,9 +225,3 @@ def _evenly(vectors: Vectors, count: int, seed: int) -> tuple[Vectors, NDArray[n
         more.append(parts[1:])
         total += len(parts) - 1
     return np.concatenate(more), labels
-
-
-def _largest(scores: Vectors, k: int) -> NDArray[np.intp]:
-    """Places of the ``k`` largest scores, largest first; ties by place."""
-    top = np.sort(np.argpartition(-scores, k)[:k]) if k < len(scores) else np.arange(len(scores))
-    return top[np.argsort(-scores[top], kind="stable")]

@@ -40,8 +40,10 @@ class Filters:
 
     def mask(self, item_ids: Sequence[str | None], catalogue: Catalogue) -> NDArray[np.bool_]:
         """Tell for each item whether it may be shown, [N]; None stands for an item that is gone."""
-        deny, away = self.deny, catalogue.unavailable if self.available else ()
-        kept = [item_id is not None and item_id not in deny and item_id not in away for item_id in item_ids]
+        barred: set[str | None] = {None, *self.deny.intersection(item_ids)}
+        if self.available:
+            barred |= catalogue.unavailable.intersection(item_ids)
+        kept = [item_id not in barred for item_id in item_ids]
         if self.allow is not None or self.categories is not None:
             kept = [held and self._admits(name or "", catalogue) for held, name in zip(kept, item_ids, strict=True)]
         return np.array(kept, np.bool_)

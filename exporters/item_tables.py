@@ -140,12 +140,12 @@ class ItemTables:
     def gather_vectors(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Vectors of rows [K] -> [K, D]; zeros past the end."""
         with self._lock:
-            return self.vectors[np.where(rows < len(self), rows, 0)]
+            return self.vectors.take(np.where(rows < len(self), rows, 0), axis=0)
 
     def gather_features(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Features of rows [K] -> [K, G]; zeros past the end."""
         with self._lock:
-            return self.features[np.where(rows < len(self), rows, 0)]
+            return self.features.take(np.where(rows < len(self), rows, 0), axis=0)
 
     def take_changed(self) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
         """Rows whose vector changed since the last call [K], the vectors [K, D], whether a row holds an item [K]."""

@@ -66,9 +66,10 @@ def steadied(scores: NDArray[np.floating], previous: Sequence[int], count: int, 
     if margin < 0:
         raise ValueError(f"the margin of stable lists is {margin}; give 0 (plain ranking) or more, such as 0.05")
     best = np.argsort(-scores, kind="stable")[: count + len(previous)].tolist()
+    held, needed = scores.tolist(), (scores + margin).tolist()
     placed: list[int] = []
     for place in dict.fromkeys([*previous, *best]):
-        beaten = (k for k, other in enumerate(placed) if scores[place] > scores[other] + margin)
+        beaten = (k for k, other in enumerate(placed) if held[place] > needed[other])
         placed.insert(next(beaten, len(placed)), place)
     return np.array(placed[:count], np.intp)
 

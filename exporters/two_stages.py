@@ -127,7 +127,7 @@ def _digest(feeds: Mapping[str, NDArray[Any]]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(feeds):
         values = feeds[name]
-        digest.update(f"{name}{values.dtype}{values.shape}".encode())
+        digest.update(f"{name}{values.dtype.str}{values.shape}".encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.digest()
 

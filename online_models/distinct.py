@@ -51,19 +51,36 @@ def distinct(rows: NDArray[np.integer]) -> Rows:
     places = _scratch.up_to(int(rows.max()) + 1)
     numbers = np.arange(len(rows), dtype=np.int32)
     places[rows[::-1]] = numbers[::-1]
-    kept: Rows = rows[places[rows] == numbers].astype(np.int64, copy=False)
+    kept: Rows = rows.compress(places[rows] == numbers).astype(np.int64, copy=False)
     return kept
 
 
-def places_in(known: Rows, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Place of each of ``rows`` [K] in ``known`` [U], which are distinct and hold them all. [K].
+def numbered(rows: Rows) -> tuple[Rows, Rows]:
+    """Distinct rows in order, and the place of each of ``rows`` [K] among them. [U], [K].
 
-    >>> places_in(np.array([3, 7, 9]), np.array([9, 9, 3])).tolist()
-    [2, 2, 0]
+    >>> [found.tolist() for found in numbered(np.array([9, 3, 9, 7]))]
+    [[3, 7, 9], [2, 0, 2, 1]]
     """
-    if not rows.size:
-        return np.zeros(rows.shape, np.int32)
-    places = _scratch.up_to(int(known.max()) + 1)
-    places[known] = np.arange(len(known), dtype=np.int32)
-    found: NDArray[np.int32] = places[rows]
-    return found
+    if not len(rows):
+        return rows, rows
+    places = _scratch.up_to(int(rows.max()) + 1)
+    numbers = np.arange(len(rows), dtype=np.int32)
+    places[rows] = numbers
+    known = np.sort(rows.compress(places[rows] == numbers))
+    places[known] = numbers[: len(known)]
+    return known, places[rows].astype(np.int64)
+
+
+def without(rows: Rows, others: NDArray[np.integer]) -> Rows:
+    """Those of ``rows`` [K] that are not among ``others``; none is negative.
+
+    >>> without(np.array([9, 3, 7]), np.array([3, 4])).tolist()
+    [9, 7]
+    """
+    if not len(rows) or not len(others):
+        return rows
+    places = _scratch.up_to(int(max(rows.max(), others.max())) + 1)
+    places[rows] = 1
+    places[others] = 0
+    kept: Rows = rows[places[rows] == 1]
+    return kept

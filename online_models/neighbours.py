@@ -43,7 +43,7 @@ class NeighbourTable:
     def lookup(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Neighbours and weights of rows [H] -> [H, M], [H, M]; rows past the end have none."""
         known = np.where(rows < len(self.items), rows, 0)
-        return self.items[known], self.weights[known]
+        return self.items.take(known, axis=0), self.weights.take(known, axis=0)
 
     def grow(self, rows: int) -> None:
         """Add empty rows up to ``rows``."""

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.distinct import distinct, places_in
+from online_models.best_first import falling_keys, in_order
+from online_models.distinct import distinct, numbered, without
 from online_models.neighbours import Neighbours
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +75,14 @@ class CandidateSources:
         known = history_rows[history_rows > 1]
         looked_up = {table: self._look_up(table, known) for table in self.tables}
         named = [items.ravel() for items, _ in looked_up.values()]
-        rows = np.sort(distinct(np.concatenate(named))) if named else np.zeros(0, np.int64)  # [U]
+        rows, numbers = numbered(np.concatenate(named, dtype=np.int64)) if named else (_NONE, _NONE)  # [U], [K]
+        ends = np.cumsum([len(items) for items in named])[:-1]
+        places = dict(zip(looked_up, np.split(numbers, ends), strict=False))
         columns = np.zeros((len(self.names), len(rows)), np.float32)
-        places = {name: places_in(rows, items).reshape(items.shape) for name, (items, _) in looked_up.items()}
         for column, name in zip(columns, self.names, strict=True):
             table = READINGS[name].table
-            column[:] = _sums(READINGS[name], places[table], looked_up[table][1], len(rows))
+            weights = looked_up[table][1]
+            column[:] = _sums(READINGS[name], places[table].reshape(weights.shape), weights, len(rows))
         first = int(np.searchsorted(rows, 2))  # padding and the unknown item are nobody's neighbours
         return SourceScores(rows[first:], columns[:, first:])
 
@@ -121,7 +125,7 @@ class CandidateSources:
         return self.tables[table].lookup(history[-last:] if last else np.zeros(1, np.int64))
 
 
-def _sums(reading: Reading, places: NDArray[np.int32], weights: Scores, count: int) -> NDArray[Any]:
+def _sums(reading: Reading, places: Rows, weights: Scores, count: int) -> NDArray[Any]:
     """Sum neighbour weights [H, M] over the history -> one score for each of ``count`` rows. [U]."""
     places, weights = places[-reading.last :], weights[-reading.last :]  # all of them where last is 0
     decay = (reading.decay ** np.arange(len(places) - 1, -1, -1)).astype(np.float32)  # [H]
@@ -147,10 +151,10 @@ class SourceScores:
         blocked = exclude if isinstance(exclude, np.ndarray) else np.fromiter(exclude, np.int64, len(exclude))
         columns = self._columns.copy()
         columns[:, self._find(blocked)[1]] = 0
-        more = [] if extra is None else [extra[~np.isin(extra, blocked) & (extra > 1)]]
+        more = [] if extra is None else [without(extra[extra > 1], blocked)]
         # Lists cut at the same depth lose nothing where they fill all places, and half of the depth mostly does.
         for depth in (max(limit // 2, 1), limit):
-            ranked = [self._rows[_best_first(column, depth)] for column in columns]
+            ranked = [self._rows[places] for places in _best_first(columns, depth)]
             found = _interleave([*ranked, *(rows[:depth] for rows in more)], limit)
             if len(found) == limit:
                 break
@@ -172,13 +176,17 @@ class SourceScores:
         return known, places[known]
 
 
-def _best_first(column: Scores, limit: int) -> NDArray[np.intp]:
-    """Places with a score above 0, best first; equal scores in order."""
-    places = np.flatnonzero(column > 0)
-    if len(places) > limit > 0:  # all that tie with the last place stay in, so that their order decides
-        least = np.partition(column, len(column) - limit)[len(column) - limit]
-        places = np.flatnonzero(column >= least)
-    return places[np.argsort(-column[places], kind="stable")[:limit]]
+def _best_first(columns: Scores, limit: int) -> list[NDArray[np.int64]]:
+    """Places with a score above 0 in each column [S, U], best first; equal scores in order.
+
+    >>> [places.tolist() for places in _best_first(np.array([[0, 2, 0.5, 2], [0, 0, 0, 1]], np.float32), 2)]
+    [[1, 3], [3]]
+    """
+    keys = falling_keys(columns)  # [S, U]
+    least = np.full(len(columns), -2)
+    if columns.shape[1] > limit > 0:  # all that tie with the last place stay in, so that their order decides
+        least = np.minimum(np.partition(keys, limit - 1, axis=1)[:, limit - 1], least)
+    return [in_order(column, np.flatnonzero(column <= last), limit) for column, last in zip(keys, least, strict=True)]
 
 
 def _interleave(ranked: list[Rows], limit: int) -> Rows:

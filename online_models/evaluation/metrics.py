@@ -86,7 +86,13 @@ def rank_biased_overlap(left: Sequence[Any], right: Sequence[Any], persistence: 
     depth = min(len(left), len(right))
     if depth == 0:
         return 1.0 if len(left) == len(right) else 0.0
-    agreements = [len(set(left[:d]) & set(right[:d])) / d for d in range(1, depth + 1)]
+    ours: set[object] = set()
+    theirs: set[object] = set()
+    agreements = []
+    for d, (one, other) in enumerate(zip(left, right, strict=False), start=1):
+        ours.add(one)
+        theirs.add(other)
+        agreements.append(len(ours & theirs) / d)
     weighted = sum(share * persistence**d for d, share in enumerate(agreements, start=1))
     return agreements[-1] * persistence**depth + (1 - persistence) / persistence * weighted
 

@@ -27,7 +27,7 @@ from streamer.bench.made_up_users import RESULTS, Mix
 from streamer.bench.open_loop import Ask, Outcome, Plan, launch, quiet_share
 from streamer.bench.process_time import cpu_seconds, resident_bytes
 from streamer.bench.serving_world import WorkersPart, World, describe, prepared, settings_for
-from streamer.bench.tables import serve_table
+from streamer.bench.tables import serve_tables
 from streamer.broker import embedded_broker, free_port, stop_process
 
 CANDIDATES = 500
@@ -70,7 +70,8 @@ def run(options: ServeOptions, console: Console) -> dict[str, Any]:
         console.print(f"ready {world.ready_seconds:.1f} s after its start, at port {world.port}")
         found = list(_rates(world, options, console))
         report = {"world": describe(world), "serve": found, "floors": _floors(world, options, console)}
-    console.print(serve_table(report))
+    for table in serve_tables(report):
+        console.print(table)
     return report
 
 

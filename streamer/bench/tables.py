@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -31,36 +31,36 @@ def shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def serve_table(report: Mapping[str, Any]) -> Table:
-    """One line a rate, then the floors of the same run; times in milliseconds."""
+def serve_tables(report: Mapping[str, Any]) -> Iterator[Table]:
+    """Rates, stages and the floors of the same run; times in milliseconds, each table within 80 columns."""
     world, measured = report["world"], report["serve"]
-    stages = sorted({stage for found in measured for stage in found["stages"]})
-    figures = ("requests/s", "sent", "ok", "fallback", "p50", "p90", "p99", "max", "cpu")
-    headings = (*figures, *(f"{stage} p99" for stage in stages))
-    rows = [
-        (
-            f"{found['rate']:g}",
-            found["sent"],
-            found["ok"],
-            f"{found['fallback_share']:.2%}",
-            *(found.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "server_cpu_ms")),
-            *(found["stages"].get(stage) for stage in stages),
-        )
-        for found in measured
-    ]
     size = f"{world['items']:,} items, {world['users']:,} users, {world['online_store']}"
-    title = f"{size}; milliseconds from due to answered"
-    return table_of(title, headings, [*rows, *_floor_rows(report["floors"])])
+    headings = ("rate/s", "sent", "ok", "fallback", "p50", "p90", "p99", "max", "CPU ms")
+    rows = [
+        (f"{one['rate']:g}", one["sent"], one["ok"], f"{one['fallback_share']:.2%}", *_times(one)) for one in measured
+    ]
+    yield table_of(f"{size}; milliseconds from due to answered", headings, rows)
+    stages = sorted({stage for one in measured for stage in one["stages"]})
+    yield table_of(
+        "stages of a request, ms",
+        ("rate/s", "", *(stage.replace(" ", "\n") for stage in stages)),
+        [
+            (f"{one['rate']:g}", name, *(one.get(kind, {}).get(stage) for stage in stages))
+            for one in measured
+            for name, kind in (("p50", "stages_p50"), ("p99", "stages"))
+        ],
+    )
+    yield table_of("floors: the parts by themselves, ms", ("", *headings[4:]), _floor_rows(report["floors"]))
 
 
-def _floor_rows(floors: Mapping[str, Any]) -> list[list[object]]:
-    rows: list[list[object]] = []
+def _times(one: Mapping[str, Any]) -> Iterator[object]:
+    return (one.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "server_cpu_ms"))
+
+
+def _floor_rows(floors: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for name, found in floors.items():
         for one in found if isinstance(found, list) else [found]:
-            label = f"floor: {name}" + (f" at {one['rate']:g}/s" if "rate" in one else "")
-            figures = (one.get(key) for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms", "server_cpu_ms"))
-            rows.append([label, None, None, None, *figures])
-    return rows
+            yield name + (f" at {one['rate']:g}/s" if "rate" in one else ""), *_times(one)
 
 
 def freshness_table(found: Iterable[Mapping[str, Any]]) -> Table:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from online_models.distinct import distinct, places_in
+from online_models.distinct import distinct, numbered, without
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -22,11 +22,20 @@ def test_what_an_earlier_call_left_behind_changes_nothing() -> None:
     assert distinct(np.zeros(0, np.int64)).tolist() == []
 
 
-def test_places_are_those_of_the_known_rows() -> None:
-    known = np.array([4, 90_000, 7])
-    rows = np.array([7, 7, 4, 90_000])
-    assert np.array_equal(known[places_in(known, rows)], rows)
-    assert places_in(np.zeros(0, np.int64), np.zeros(0, np.int64)).tolist() == []
+@pytest.mark.parametrize("seed", range(20))
+def test_places_are_those_of_the_distinct_rows_in_order(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, random.integers(1, 90_000), random.integers(0, 3_000))
+    known, places = numbered(rows)
+    assert known.tolist() == sorted(set(rows.tolist()))
+    assert np.array_equal(known[places], rows)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_are_named_elsewhere_are_left_out(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows, others = random.integers(0, 60, random.integers(0, 30)), random.integers(0, 200, random.integers(0, 30))
+    assert without(rows, others).tolist() == [row for row in rows.tolist() if row not in set(others.tolist())]
 
 
 def test_threads_do_not_meet() -> None:

@@ -8,44 +8,53 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from streamer.bench.tables import freshness_table, ingest_table, recovery_table, serve_table
+from streamer.bench.tables import freshness_table, ingest_table, recovery_table, serve_tables
 
 FIGURES = {"p50_ms": 1.25, "p90_ms": 2.5, "p99_ms": 9.75, "max_ms": 1_234.0}
 
 
-def text(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=220)
-    console.print(table)
-    return console.file.getvalue()
+def text(*tables: Table, width: int = 220) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width)
+    for table in tables:
+        console.print(table)
+    return file.getvalue()
 
 
-def test_serve_shows_every_rate_stage_and_floor() -> None:
+def test_serve_shows_every_rate_stage_and_floor_in_80_columns() -> None:
     found = {
         "rate": 200.0, "sent": 12_000, "ok": 11_990, "fallback_share": 0.0005, "server_cpu_ms": 3.21, **FIGURES,
-        "stages": {"rank": 4.5, "http and queue": 2.25},
+        "stages": {"candidates": 12.75, "encode": 7.25, "http and queue": 2.25, "rank": 4.5, "session": 1.5,
+                   "waiting in the server": 17.5},
+        "stages_p50": {"candidates": 1.75, "encode": 0.625, "http and queue": 1.25, "rank": 0.5, "session": 0.25,
+                       "waiting in the server": 0.75},
     }  # fmt: skip
     floors = {"onnx_rank": FIGURES, "http": [{"rate": 200.0, **FIGURES, "server_cpu_ms": 0.4}]}
     world = {"items": 100_000, "users": 5_000, "online_store": "redis"}
-    shown = text(serve_table({"world": world, "serve": [found], "floors": floors}))
+    printed = text(*serve_tables({"world": world, "serve": [found], "floors": floors}), width=80)
     for piece in (
         "12,000",
         "11,990",
         "0.05%",
         "9.75",
         "1,234",
-        "4.5",
-        "2.25",
-        "rank p99",
-        "floor: http at 200/s",
+        "3.21",
+        "0.625",
+        "12.8",
+        "candidates",
+        "queue",
+        "http at 200/s",
+        "onnx_rank",
         "redis",
     ):
-        assert piece in shown, piece
+        assert piece in printed, piece
+    assert "…" not in printed
 
 
 def test_a_rate_without_answers_is_shown_with_gaps() -> None:
     found = {"rate": 5.0, "sent": 3, "ok": 0, "fallback_share": 0.0, "stages": {}}
     world = {"items": 10, "users": 1, "online_store": "sqlite"}
-    assert "-" in text(serve_table({"world": world, "serve": [found], "floors": {}}))
+    assert "-" in text(*serve_tables({"world": world, "serve": [found], "floors": {}}))
 
 
 @pytest.mark.parametrize(("kept_up", "word"), [(True, "yes"), (False, "no")])

@@ -1,0 +1,41 @@
+"""Candidates of the whole catalogue: what is unavailable costs no place in the list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from exporters.asks import RecommendAsk
+from exporters.candidates import CandidateFinder
+from exporters.catalogue import Catalogue, Item
+from exporters.item_tables import ItemTables
+from exporters.limits import Limits
+from exporters.retrieval import VectorIndex
+
+ITEMS, PLACES = 40, 8
+IDS = [f"i{number}" for number in range(ITEMS)]
+
+
+def finder(unavailable: int) -> CandidateFinder:
+    """Items fall in popularity; the first ones cannot be had."""
+    tables = ItemTables(ITEMS + 2, 2, 1, ("popularity",), ITEMS)
+    items, weights = np.zeros((ITEMS + 2, ITEMS), np.int32), np.zeros((ITEMS + 2, ITEMS), np.float32)
+    items[0], weights[0] = np.arange(2, ITEMS + 2), np.arange(ITEMS, 0, -1)
+    tables.load({"popularity.items": items, "popularity.weights": weights}, [None, None, *IDS], 1)
+    catalogue = Catalogue()
+    for number, item_id in enumerate(IDS):
+        catalogue.put(Item(item_id=item_id, available=number >= unavailable))
+    return CandidateFinder(tables, VectorIndex(2), catalogue, lambda: Limits(candidates=PLACES))
+
+
+@pytest.mark.parametrize("unavailable", [0, 1, 2, 5, PLACES])
+def test_unavailable_items_leave_their_places_to_the_next_best(unavailable: int) -> None:
+    pool = finder(unavailable).find(RecommendAsk(user_id="u"), np.zeros(0, np.int64), None, (), 0)
+    assert list(pool.item_ids) == IDS[unavailable : unavailable + PLACES]
+    assert pool.source_scores[:, 0].tolist() == [ITEMS - unavailable - place for place in range(PLACES)]
+
+
+def test_seen_items_are_left_out_beside_unavailable_ones() -> None:
+    ask = RecommendAsk(user_id="u", exclude_seen=True)
+    pool = finder(3).find(ask, np.zeros(0, np.int64), None, ["i4", "i6"], 0)
+    assert list(pool.item_ids) == ["i3", "i5", *IDS[7 : 5 + PLACES]]

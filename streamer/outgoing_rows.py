@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 import numpy as np
 
-from exporters.deltas import CATALOG, DIGEST, PURGE, SHARED, VECTORS, Row, stamp_of
+from exporters.deltas import CATALOG, DIGEST, PURGE, SHARED, VECTORS, Row
 from exporters.gate import GateLimits, row_problem
 from online_models.neighbours import NeighbourTable
 from streamer.published_rows import PublishedRows
@@ -77,10 +77,6 @@ class OutgoingRows:
         """Say what a server holds of a table once it has applied everything before this row."""
         sums = self.shown.digest(table).astype("<u8").tobytes()
         return Row(table=DIGEST, item_id=table, row=0, model=self.model, epoch=self.epoch, step=step, values=sums)
-
-    def newest_stamp(self, step: int) -> int:
-        """Stamp of a row that goes out now."""
-        return stamp_of(self.epoch, step)
 
     def _is_sound(self, row: Row) -> bool:
         values = row.value_array() if row.values else row.neighbour_arrays()[1]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exporters.deltas import CATALOG, Row
+from exporters.deltas import CATALOG, FEATURES, VECTORS, Row
 from exporters.gate import RecentExamples
 from exporters.table_digest import buckets_of
 from feature_store.user_state import ItemInfo
@@ -34,8 +34,6 @@ from streamer.settings import Settings
 from streamer.soft_losses import OFF
 from streamer.soft_student import SoftStudent
 from streamer.vector_guard import VectorGuard
-
-VECTORS, FEATURES = "item_vectors", "item_features"
 
 _REPORTED = {"popularity": "popular_7d", "item_knn": "item_knn", "cooccurrence": "cooccurrence"}
 

@@ -24,7 +24,7 @@ from streamer.errors import SettingsError
 from streamer.example_stream import Highwater, Positions, Seek, every
 from streamer.item_reader import ItemReader
 from streamer.label_topic import LabelTopic
-from streamer.refresh_requests import RefreshRequests
+from streamer.model_requests import ModelRequests
 from streamer.repeated_batches import Given, RepeatedBatches
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
@@ -68,7 +68,7 @@ class TeacherProcess:
         self._failed = False
         self._unacknowledged: list[Any] = []
         self._items = ItemReader(settings, self._send)
-        self._requests = RefreshRequests(settings, MODEL, self.ask)
+        self._requests = ModelRequests(settings, MODEL, "asked", lambda _: self.ask())
         self._stopping = threading.Event()
 
     async def start(self) -> None:

@@ -36,7 +36,7 @@ from streamer.item_reader import ItemReader
 from streamer.label_reader import LabelReader
 from streamer.label_store import LabelStore
 from streamer.model_names import GROUP, is_default, named
-from streamer.repair_requests import RepairRequests
+from streamer.model_requests import ModelRequests
 from streamer.row_publisher import RowPublisher
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
@@ -85,7 +85,7 @@ class Trainer:
         self._rows = RowPublisher(self.student, self._producer, settings.learning.parity_seconds)
         monitor = self.student.drift
         self._drift = None if monitor is None else DriftDesk(settings, monitor, self._registry, self._send)
-        self._repairs = RepairRequests(settings, self.name, self._rows.asked)
+        self._repairs = ModelRequests(settings, self.name, "repair", self._rows.asked)
         self._announcements: list[Announcement] = []
         self._published = (-1, -1)
         self._distilled = False  # since the last snapshot

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.deltas import FEATURES, VECTORS
 from exporters.manifest import Manifest
 from exporters.publish import DensePublisher
 from exporters.registry import Registry
@@ -23,7 +24,6 @@ from online_models.sources import READINGS, TABLES
 from streamer.events import Event
 from streamer.families import make_ranker
 from streamer.settings import Settings
-from streamer.student import FEATURES, VECTORS
 
 _FAR_SHARE = 0.1  # of an item's neighbours lie in other groups
 _DAY_MS = 86_400_000

@@ -10,7 +10,8 @@ from exporters.announcements import Announcement
 from streamer.announcing import announce
 from streamer.broker import embedded_broker
 from streamer.label_topic import LabelTopic
-from streamer.refresh_requests import RefreshRequests, ask_for_refresh
+from streamer.model_requests import ModelRequests
+from streamer.refresh_requests import ask_for_refresh
 from streamer.repeated_batches import Given
 from streamer.settings import Kafka, Settings
 from streamer.soft_labels import SoftLabel
@@ -63,7 +64,7 @@ async def test_the_embedded_broker_has_no_producer_ids_and_another_idea_of_an_en
 async def test_a_request_reaches_who_follows_and_nobody_else(fresh_topics: Settings) -> None:
     settings, heard = fresh_topics, asyncio.Event()
     await asyncio.to_thread(ask_for_refresh, settings, "teacher")  # of before the start
-    requests = RefreshRequests(settings, "teacher", heard.set)
+    requests = ModelRequests(settings, "teacher", "asked", lambda _: heard.set())
     await requests.start()
     following = asyncio.create_task(requests.follow())
     await asyncio.to_thread(ask_for_refresh, settings, "another")

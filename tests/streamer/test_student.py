@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from exporters.deltas import Row
+from exporters.deltas import FEATURES, VECTORS, Row
 from feature_store.user_state import ItemInfo
 from online_models import state_tree
 from online_models.vocabulary import category_buckets, query_tokens
 from streamer.examples import Position
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
-from streamer.student import FEATURES, VECTORS, Student
+from streamer.student import Student
 
 TABLES = {"item_knn", "cooccurrence", "transitions", "popularity", VECTORS, FEATURES}
 

@@ -5,7 +5,7 @@ import pytest
 from exporters.announcements import Announcement, decode, encode
 from exporters.deltas import DIGEST, VECTORS, Row
 from exporters.item_tables import ItemTables
-from streamer.repair_requests import request_of
+from streamer.model_requests import request_of
 from streamer.table_parity import TableParity
 
 
@@ -34,8 +34,11 @@ def test_what_differs_is_named_asked_for_once_and_forgotten_when_it_agrees(table
     assert not parity.check(good) and len(asked) == 2 and parity.differing == {VECTORS: [2, 5]}
     tables.vectors[[5, 66]] = kept
     assert parity.check(good) and not parity.differing
-    assert request_of(encode(asked[0]), "student") == decode(encode(asked[0])) and request_of(b"{", "student") is None
-    assert request_of(encode(asked[0]), "caser") is None
+    assert (
+        request_of(encode(asked[0]), "student", "repair") == decode(encode(asked[0]))
+        and request_of(b"{", "student", "repair") is None
+    )
+    assert request_of(encode(asked[0]), "caser", "repair") is None
 
 
 def test_tables_in_doubt_are_cleared_one_by_one(tables) -> None:

@@ -1,4 +1,4 @@
-"""What servers ask of a trainer: rows that they have lost, as records on ``headwater.models``."""
+"""What is asked of a running learner as records on ``headwater.models``: a refresh, or rows that a server has lost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from exporters import announcements
-from exporters.announcements import Announcement
+from exporters.announcements import Announcement, Kind
 from streamer import topics
 from streamer.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
-class RepairRequests:
-    """Follows the topic from its present end: a start publishes everything anyway.
+class ModelRequests:
+    """Follows the topic from its present end: what was asked before a start is answered by the start.
 
     Parameters
     ----------
@@ -25,12 +25,14 @@ class RepairRequests:
         The broker.
     model
         Whose requests count.
-    asked
+    kind
+        Which: ``asked`` for a refresh, ``repair`` for rows.
+    heard
         Called with each request.
     """
 
-    def __init__(self, settings: Settings, model: str, asked: Callable[[Announcement], None]) -> None:
-        self._settings, self._model, self._asked = settings, model, asked
+    def __init__(self, settings: Settings, model: str, kind: Kind, heard: Callable[[Announcement], None]) -> None:
+        self._settings, self._model, self._kind, self._heard = settings, model, kind, heard
 
     async def start(self) -> None:
         """Stand at the end of the topic."""
@@ -48,19 +50,20 @@ class RepairRequests:
     async def follow(self) -> None:
         """Go on until cancelled."""
         async for record in self._consumer:
-            request = None if record.value is None else request_of(record.value, self._model)
+            request = None if record.value is None else request_of(record.value, self._model, self._kind)
             if request is not None:
-                self._asked(request)
+                self._heard(request)
 
     async def close(self) -> None:
         """Leave the broker."""
         await self._consumer.stop()
 
 
-def request_of(raw: bytes, model: str) -> Announcement | None:
-    """Read a request for a model; None for everything else.
+def request_of(raw: bytes, model: str, kind: Kind) -> Announcement | None:
+    """Read a request of a kind for a model; None for everything else.
 
-    >>> request_of(b'{"name": "student", "kind": "repair", "table": "item_knn", "buckets": [3]}', "student").buckets
+    >>> raw = b'{"name": "student", "kind": "repair", "table": "item_knn", "buckets": [3]}'
+    >>> request_of(raw, "student", "repair").buckets
     [3]
     """
     try:
@@ -68,4 +71,4 @@ def request_of(raw: bytes, model: str) -> Announcement | None:
     except msgspec.MsgspecError as error:
         _log.warning("an announcement cannot be read: %s", error)
         return None
-    return found if found.kind == "repair" and found.name == model else None
+    return found if found.kind == kind and found.name == model else None

@@ -130,6 +130,10 @@ class TeacherProcess:
         text = self.log.read_text()
         return text.rfind("a refresh begins") > max(text.rfind("refresh adopted"), text.rfind("refresh dropped"))
 
+    def refreshes_begun(self) -> int:
+        """How many refreshes this process has begun."""
+        return self.log.read_text().count("a refresh begins")
+
     def snapshot(self) -> dict[str, Any]:
         """State of the latest snapshot."""
         latest = SnapshotStore(self.settings.stores.snapshots_dir / MODEL).latest()
@@ -190,7 +194,8 @@ def test_kills_while_it_labels_and_while_it_refreshes(
 
     teacher = start_teacher(settings)
     wait_until(lambda: sum(map(len, labels())) >= FIRST, "all have their label", 120, 0.5)
-    wait_until(teacher.refreshing, "a refresh runs", 60, 0.02)
+    begun = teacher.refreshes_begun()  # one that runs already may be close to its end
+    wait_until(lambda: teacher.refreshes_begun() > begun and teacher.refreshing(), "a refresh begins", 60, 0.02)
     time.sleep(0.5)
     teacher.child.kill()
     assert teacher.refreshing(), "the refresh came to its end before the kill"

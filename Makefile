@@ -1,4 +1,4 @@
-# make demo | test | lint: each sets up .venv by itself, on a machine where nothing was installed by hand.
+# make demo | test | test-long | lint: each sets up .venv by itself, on a machine where nothing was installed by hand.
 #   make demo ARGS="--dataset ml-100k"      make test ARGS="tests/streamer -k sessions"
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-long lint format clean
 
 help:
 	@sed -n 1,2p $(MAKEFILE_LIST)
@@ -17,10 +17,14 @@ demo: $(STAMP)
 test: $(STAMP)
 ifeq ($(ARGS),)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --ignore tests/integration
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/integration -m "not long"
+	@echo 'Workers, trainers and teachers killed again and again: make test-long'
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest tests/integration -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

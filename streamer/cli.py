@@ -7,6 +7,7 @@ traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module, metadata
 from typing import Any
@@ -15,6 +16,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from streamer.errors import HeadwaterError
+
+# Threads of PyTorch that wait must sleep: where other processes share the cores, spinning takes 20 times the time of
+# the work. Read when PyTorch is first imported, which no line above does.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
     "demo": "Run everything on this machine, fed by a data set or the simulator, with a live page.",

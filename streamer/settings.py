@@ -103,6 +103,7 @@ class Learning(BaseModel):
     admission_sightings: int = Field(1, ge=1)
     dimension: int = Field(64, ge=8)
     batch_examples: int = Field(64, ge=1)
+    threads: int = Field(1, ge=1, description="of PyTorch: micro-batches are too small to gain from more")
     batch_within_seconds: float = Field(0.25, gt=0)
     candidates: int = Field(120, ge=10)
     neighbours: int = Field(200, ge=10)
@@ -150,6 +151,7 @@ class Labels(BaseModel):
 class Foundation(BaseModel):
     """The foundation model: trained on long histories, refreshed at an interval."""
 
+    threads: int = Field(1, ge=1, description="of PyTorch")
     dimension: int = Field(64, ge=8)
     layers: int = Field(2, ge=1)
     length: int = Field(100, ge=2, description="events that the model reads of a history")

@@ -32,10 +32,13 @@ def command(
     foundation_item_vectors), both in the space that was published before. One such process runs at a time; it resumes
     from its latest snapshot. Settings: foundation.*.
     """
-    from streamer.foundation import Foundation  # torch and Feast take seconds to import; --help does not need them
+    import torch  # like Feast it takes seconds to import; --help does not need them
+
+    from streamer.foundation import Foundation
 
     logging.basicConfig(level=log_level.upper())
     settings, console = Settings(), Console(stderr=True)
+    torch.set_num_threads(settings.foundation.threads)
     with _bar(console) as advance:
         process = Foundation(settings, advance)
         try:

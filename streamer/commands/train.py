@@ -23,7 +23,9 @@ def command(
     One trainer runs for each name. It resumes from its latest snapshot, and publishes changed rows every half second
     and the dense part every few seconds (settings ``learning.*``).
     """
-    from streamer.families import check_family  # Faust and torch take seconds to import; --help does not need them
+    import torch  # like Faust it takes seconds to import; --help does not need them
+
+    from streamer.families import check_family
     from streamer.trainer import run
 
     given = {key: value for key, value in (("name", name), ("family", family)) if value is not None}
@@ -34,4 +36,5 @@ def command(
         told = error.errors()[0]
         raise HeadwaterError(f"--{told['loc'][0]} {told['input']!r}: {told['msg']}") from error
     check_family(learning.family)
+    torch.set_num_threads(learning.threads)
     run(settings.model_copy(update={"learning": learning}), log_level.upper())

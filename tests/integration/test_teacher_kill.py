@@ -33,7 +33,7 @@ from streamer.soft_labels import SoftLabel
 from streamer.teacher import MODEL, Teacher
 from streamer.teacher_labels import Received
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.long]
 
 USERS, ITEMS = 60, 80
 FIRST, LATER = 2_400, 200

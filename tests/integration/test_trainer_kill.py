@@ -27,7 +27,7 @@ from streamer.scrape import Scrape
 from streamer.settings import Settings
 from streamer.snapshots import SnapshotStore
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.long]
 
 EXAMPLES, USERS, ITEMS = 24_000, 400, 200
 KILL_AFTER = 5_000  # examples that each killed process has learnt

@@ -23,7 +23,7 @@ from streamer.pipeline import SessionPipeline
 from streamer.settings import Sessions, Settings, Stores
 from streamer.state import PartitionState, state_path
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.long]
 
 EVENTS = 30_000
 USERS = 800

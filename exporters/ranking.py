@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,16 @@ from online_models.imputation import impute_words
 
 class NotFinite(RuntimeError):
     """The graph answered NaN or an infinity."""
+
+
+class _Found(NamedTuple):
+    """What a list is made from, all of it read between two batches of rows."""
+
+    history: HistoryView
+    context: Feeds
+    state: Outputs
+    pool: Pool
+    candidates: Feeds
 
 
 class RankingPath:
@@ -76,18 +85,14 @@ class RankingPath:
         with watch.stage("session"):
             session = self._services.store.read(ask.user_id, now_ms)
         model = self.student.answering(ask.user_id)
-        with watch.stage("encode"):
-            history, context = self._context(session, ask, now_ms)
-            state = self._encode(ask, model, history, context)
-        with watch.stage("candidates"):
-            taken = known.take(watch.started + self._services.limits.sources_ms / 1_000)
-            pool, candidates = self._candidates(ask, session, history, state, now_ms, taken)
+        found = self.student.tables.consistent(lambda: self._find(ask, session, model, known, now_ms, watch))
+        pool, state = found.pool, found.state
         if not len(pool):
             return self._empty(session, model, watch)
         with watch.stage("rank"):
-            logits, weights = self._logits(model, context, state, candidates, pool)
+            logits, weights = self._logits(model, found)
             order, propensities = self._ordering.order(ask, session.session_id, pool, logits)
-        explanation = self._explain(ask, history, pool, logits, weights, candidates, order) if ask.explain else None
+        explanation = self._explain(ask, found, logits, weights, order) if ask.explain else None
         return Slate(
             item_ids=tuple([pool.item_ids[place] for place in order.tolist()]),
             scores=logits[order],
@@ -113,17 +118,27 @@ class RankingPath:
             return Pending("foundation", None)
         return self._beside.ask("foundation", lambda: known_of(ask.user_id))
 
+    def _find(
+        self, ask: Ask, session: Session, model: LoadedModel | None, known: Pending, now_ms: int, watch: Stopwatch
+    ) -> _Found:
+        """Encode the session, find candidates and read what is known of them."""
+        with watch.stage("encode"):
+            history, context = self._context(session, ask, now_ms)
+            state = self._encode(ask, model, history, context)
+        with watch.stage("candidates"):
+            taken = known.take(watch.started + self._services.limits.sources_ms / 1_000)
+            vector = state["user_vector"][0] if len(history.rows) and "user_vector" in state else None
+            pool = self.finder.find(ask, history.rows, vector, session.seen_item_ids, now_ms, taken)
+            candidates = self._candidate_feeds(pool)
+        return _Found(history, context, state, pool, candidates)
+
     def _context(self, session: Session, ask: Ask, now_ms: int) -> tuple[HistoryView, Feeds]:
         tables, limit = self.student.tables, self._services.limits.history
         moment_ms = now_ms if session.moment_ms is None else session.moment_ms
         newest = session.item_ids[-limit:]
         sources = [ask.source_item_id] if ask.source_item_id else []
-
-        def read() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-            rows = tables.rows([*newest, *sources])
-            return rows, tables.gather_vectors(rows)
-
-        rows, vectors = tables.consistent(read)
+        rows = tables.rows([*newest, *sources])
+        vectors = tables.gather_vectors(rows)
         count = len(newest)
         history = history_view(
             rows[:count], session.actions[-limit:], session.event_times_ms[-limit:], moment_ms, limit
@@ -147,37 +162,19 @@ class RankingPath:
         retrieves = searches_everywhere(ask) and len(history.rows) > 0
         return {} if model is None else self._stages.encode(model, context, retrieves=retrieves)
 
-    def _candidates(
-        self,
-        ask: Ask,
-        session: Session,
-        history: HistoryView,
-        state: Outputs,
-        now_ms: int,
-        known: Sequence[str],
-    ) -> tuple[Pool, Feeds]:
-        """Find candidates and read what is known of them; no item is shown with what another one's row held."""
-        vector = state["user_vector"][0] if len(history.rows) and "user_vector" in state else None
-
-        def read() -> tuple[Pool, Feeds]:
-            pool = self.finder.find(ask, history.rows, vector, session.seen_item_ids, now_ms, known)
-            return pool, self._candidate_feeds(pool)
-
-        return self.student.tables.consistent(read)
-
     def _candidate_feeds(self, pool: Pool) -> Feeds:
         tables = self.student.tables
         features = _filled_in(tables.gather_features(pool.rows), pool.rows > UNKNOWN)
         return candidate_feeds(tables.gather_vectors(pool.rows), pool.source_scores, features)
 
     def _logits(
-        self, model: LoadedModel | None, context: Feeds, state: Outputs, candidates: Feeds, pool: Pool
+        self, model: LoadedModel | None, found: _Found
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Logits [N] and the sources' weights; without a model each source counts by its share of its best."""
         if model is None:
-            peak = np.maximum(pool.source_scores.max(axis=0, initial=0), 1e-9)
-            return (pool.source_scores / peak).sum(axis=1).astype(np.float32), None
-        outputs = self._stages.score(model, context, state, candidates)
+            scores = found.pool.source_scores  # [N, S]
+            return (scores / np.maximum(scores.max(axis=0, initial=0), 1e-9)).sum(axis=1).astype(np.float32), None
+        outputs = self._stages.score(model, found.context, found.state, found.candidates)
         logits = outputs["logits"][0]
         if not np.isfinite(logits).all():
             raise NotFinite(f"version {model.version} answered NaN or an infinity")
@@ -187,15 +184,14 @@ class RankingPath:
     def _explain(
         self,
         ask: Ask,
-        history: HistoryView,
-        pool: Pool,
+        found: _Found,
         logits: NDArray[np.float32],
         weights: NDArray[np.float32] | None,
-        feeds: Feeds,
         order: NDArray[np.intp],
     ) -> list[dict[str, Any]]:
-        parts = contributions(self.finder.source_names, pool.source_scores, logits, weights)
-        return self._reasons.explain(ask, history.rows, pool, parts, feeds["candidate_features"][0], order)
+        parts = contributions(self.finder.source_names, found.pool.source_scores, logits, weights)
+        features = found.candidates["candidate_features"][0]  # [N, G]
+        return self._reasons.explain(ask, found.history.rows, found.pool, parts, features, order)
 
     def _empty(self, session: Session, model: LoadedModel | None, watch: Stopwatch) -> Slate:
         nothing = np.zeros(0, np.float32)

@@ -31,19 +31,26 @@ class Pending:
 
     def __init__(self, name: str, answer: Future[ItemIds] | None) -> None:
         self._name, self._answer = name, answer
+        self._taken: ItemIds = ()
 
     def take(self, deadline: float) -> ItemIds:
-        """Wait for the answer until ``deadline`` (:func:`time.perf_counter`); nothing where it is late or failed."""
+        """Wait for the answer until ``deadline`` (:func:`time.perf_counter`); nothing where it is late or failed.
+
+        Asked again it says the same.
+        """
         if self._answer is None:
-            return ()
+            return self._taken
         try:
-            return self._answer.result(max(0.0, deadline - time.perf_counter()))
+            self._taken = self._answer.result(max(0.0, deadline - time.perf_counter()))
+            return self._taken
         except Late:
             why = "late"
             self._answer.cancel()
         except Exception as error:
             why = "failed"
             _log.warning("source %s failed, the list goes without it: %s: %s", self._name, type(error).__name__, error)
+        finally:
+            self._answer = None
         metrics.SOURCES_LEFT_OUT.labels(self._name, why).inc()
         return ()
 

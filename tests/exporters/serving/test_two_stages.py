@@ -114,6 +114,37 @@ def test_the_same_request_is_encoded_once_and_a_new_event_encodes_anew(services,
     assert counted(sample, "computed") == start + 2
 
 
+def test_rows_that_come_while_a_list_is_made_are_in_all_of_it_or_in_none(services, event):
+    """A history read from one batch of rows is never ranked with candidates from the next."""
+    services.store.apply(event("m4"), NOW_MS)
+    path, ask, model = RankingPath(services), RecommendAsk(user_id="u", count=50), services.host.current
+
+    class Interrupted:
+        """The encoder, during whose first run a batch of rows is written."""
+
+        runs = 0
+
+        def run(self, feeds):
+            self.runs += 1
+            if self.runs == 1:
+                values = np.full(DIMENSION, 3, "<f4").tobytes()
+                services.tables.apply(
+                    [
+                        Row(table="item_vectors", item_id=f"m{k}", row=k + 2, step=50, values=values)
+                        for k in range(ITEMS)
+                    ]
+                )
+            return model.sessions["encode"].run(feeds)
+
+    encoder = Interrupted()
+    sessions = {**model.sessions, "encode": encoder}
+    services.host.current = LoadedModel(manifest=model.manifest, sessions=sessions, loaded_ms=model.loaded_ms)
+    torn = path.rank(ask, NOW_MS)
+    services.host.current = model
+    assert encoder.runs == 2
+    assert np.array_equal(torn.scores, RankingPath(services).rank(ask, NOW_MS).scores)
+
+
 def test_a_version_without_halves_answers_as_before(services, event):
     """The registry may hold versions from before the ranker was published in halves."""
     services.store.apply(event("m4"), NOW_MS)

@@ -6,8 +6,8 @@
 Events go through the worker's sessions and joins and the trainer's student, in one process. The simulator's own drifts
 are off; a planned one begins half way. The stream ``swap`` is ml-100k whose two commonest genres change places half
 way: the items of one are renamed into the items of the other, in the order of how often they are taken. The student is
-tested on every batch for the figures; the drift monitor sees every second, as it does in a trainer, and all while it is
-suspicious. Delays and false alarms are in events.
+tested on every batch for the figures; the drift monitor sees the scores of every second, as it does in a trainer, and
+all while it is suspicious. Delays and false alarms are in events.
 
 Without ``--act`` the monitor runs dry. With it every stream is learnt twice, without and with acting, and prequential
 HR@10 is compared over the examples from the drift to the end and over the ``--after`` first of them.
@@ -104,7 +104,7 @@ def simulated(kind: str, number: int, seed: int) -> tuple[list[Event], list[Even
 
 def swapped(number: int, plant: bool) -> tuple[list[Event], list[Event], int | None]:
     """ml-100k, where the two commonest genres change places half way."""
-    source = open_source("ml-100k")
+    source = open_source("ml-100k", Settings().data)
     catalogue, events = list(source.items()), list(source.events())[:number]
     if not plant:
         return catalogue, events, None

@@ -53,6 +53,23 @@ PAGE = Page(
             "Harm: loss of the served model minus that of one frozen earlier.",
         ),
         Panel(
+            title="Place of the taken item in the served ranking, hits: the latest window beside the one before",
+            queries={
+                "{{model}} {{signal}}": or_zero('headwater_drift_signal_value{signal=~"ranks|hits"}'),
+                "{{model}} {{signal}}, before": or_zero('headwater_drift_reference_value{signal=~"ranks|hits"}'),
+            },
+        ),
+        Panel(
+            title="What users do: answers to lists, places in them, surprise",
+            queries={
+                "{{model}} {{signal}}": or_zero('headwater_drift_signal_value{signal=~"answers|places|surprise"}'),
+                "{{model}} {{signal}}, before": or_zero(
+                    'headwater_drift_reference_value{signal=~"answers|places|surprise"}'
+                ),
+            },
+            about="Read from examples alone, so they notice a change of users first. Places and surprise in bits.",
+        ),
+        Panel(
             title="Features, items, surfaces: population stability index",
             queries={
                 "{{model}} {{signal}}": or_zero('headwater_drift_signal_value{signal=~"features|items|surfaces"}'),

@@ -12,6 +12,8 @@ from streamer.drift.detectors import MAKERS, Detector
 from streamer.drift.records import Window
 
 _BLOCKS = 8
+_FEW_WINDOWS = 6
+_MOST_LOOKS = 4  # at a proposal, each after as many fresh values as the first
 Values = NDArray[np.float64]
 
 
@@ -44,11 +46,11 @@ class Strictness:
     """
 
     warm_up: int = 500
-    confirm: int = 128
+    confirm: int = 64
     least_effect: float = 0.15
-    least_t: float = 4.0
+    least_t: float = 5.0
     memory: int = 3_000
-    delta: float = 0.002
+    delta: float = 1e-4
 
 
 class MeanWatch:
@@ -83,8 +85,8 @@ class MeanWatch:
 
     @property
     def suspicious(self) -> bool:
-        """Whether a proposal waits for its confirmation."""
-        return self._proposed
+        """Whether a proposal waits for its confirmation, or may be near."""
+        return self._proposed or self._detector.suspicious
 
     def update(self, value: float) -> Shift | None:
         """Take a value; a confirmed move, once."""
@@ -92,7 +94,7 @@ class MeanWatch:
         self._count += 1
         if self._proposed:
             self._fresh += 1
-            return self._judge() if self._fresh >= self.strictness.confirm else None
+            return self._judge() if self._fresh % self.strictness.confirm == 0 else None
         if self._count <= self.strictness.warm_up:
             if self._count == self.strictness.warm_up:
                 self._scale()
@@ -126,6 +128,8 @@ class MeanWatch:
     def _scale(self) -> None:
         values = np.array(self._values)[-self.strictness.warm_up :]
         self._centre, self._spread = float(values.mean()), float(values.std()) or 1.0
+        for value in values.tolist():  # what is known to be unmoved is where a detector begins
+            self._detector.update(self._standardised(value))
 
     def _standardised(self, value: float) -> float:
         return (value - self._centre) / self._spread * (self.direction or 1)
@@ -140,21 +144,29 @@ class MeanWatch:
         values = np.array(self._values)
         place = change_point(values)
         before, fresh, after = values[:place], values[-self._fresh :], values[place:]
-        shift = Shift(len(after), _welch(before, fresh), _window(before), _window(after))
-        if not self._counts(before, fresh, shift.statistic):
-            self.dismissed += 1
-            self._again()
+        shift = Shift(len(after), _welch(before, after), _window(before), _window(after))
+        effect = self._effect(before, fresh)
+        if not self._counts(effect, shift):
+            self._doubt(effect)
             return None
         self._values = deque(after.tolist(), maxlen=self.strictness.memory)  # the new regime is the new reference
         self._restart()
         return shift
 
-    def _counts(self, before: Values, fresh: Values, statistic: float) -> bool:
-        if len(before) < self.strictness.confirm:
-            return False
-        effect = (fresh.mean() - before.mean()) / (before.std() or 1.0)
-        sign = self.direction or np.sign(effect)
-        return bool(statistic * sign >= self.strictness.least_t and effect * sign >= self.strictness.least_effect)
+    def _effect(self, before: Values, fresh: Values) -> float:
+        """Return how far fresh values have moved in the direction proposed, in deviations."""
+        effect = float((fresh.mean() - before.mean()) / (before.std() or 1.0)) if len(before) else 0.0
+        return effect * self.direction if self.direction else abs(effect)
+
+    def _counts(self, effect: float, shift: Shift) -> bool:
+        enough = shift.before.examples >= self.strictness.confirm
+        return enough and effect >= self.strictness.least_effect and abs(shift.statistic) >= self.strictness.least_t
+
+    def _doubt(self, effect: float) -> None:
+        """Wait for more where the fresh values point the right way; else go on as if nothing had been."""
+        if effect < self.strictness.least_effect / 2 or self._fresh >= _MOST_LOOKS * self.strictness.confirm:
+            self.dismissed += 1
+            self._again()
 
     def _again(self) -> None:
         """Go on with a new detector, but without another warm-up."""
@@ -187,13 +199,26 @@ def _window(values: Values) -> Window:
 
 
 def _welch(before: Values, after: Values) -> float:
-    """Welch's t over means of blocks of equal size; 0 where there are too few."""
+    """Welch's t over means of blocks of equal size; 0 where there are too few.
+
+    The difference must also stand out from how means of windows as long as ``after`` wander within ``before``: in a run
+    of one user's events all blocks resemble each other.
+    """
     size = max(len(after) // _BLOCKS, 1)
     first, second = _block_means(before, size), _block_means(after, size)
     if min(len(first), len(second)) < 3:
         return 0.0
-    spread = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    variance = first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)
+    spread = np.sqrt(max(variance, _wander(before, len(after))))
     return float((second.mean() - first.mean()) / spread) if spread > 0 else 0.0
+
+
+def _wander(values: Values, length: int) -> float:
+    """Variance of the means of windows of this length, overlapping by three quarters; of shorter ones where few fit."""
+    size = max(min(length, len(values) // _FEW_WINDOWS), 1)
+    sums = np.concatenate([[0.0], values.cumsum()])
+    means = (sums[size:] - sums[:-size])[:: max(size // 4, 1)] / size  # [windows]
+    return float(means.var(ddof=1)) * size / length if len(means) > 1 else 0.0
 
 
 def _block_means(values: Values, size: int) -> Values:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -80,10 +79,8 @@ class Monitor:
         """Whether the next batches should be tested, however seldom batches are tested."""
         return self.signals.suspicious
 
-    def test(self, batch: Batch, examples: Sequence[Example], served: Tensor, popular: Tensor) -> None:
-        """Take scores [B, N] that were made before the batch was learnt."""
-        with torch.no_grad():
-            vectors = self._network.ranker.user_vectors(batch.context)  # [B, D]
+    def test(self, batch: Batch, examples: Sequence[Example], served: Tensor, popular: Tensor, vectors: Tensor) -> None:
+        """Take scores [B, N] that were made before the batch was learnt, and the users' vectors [B, D] of that time."""
         movement = self._movement.observe([example.user_id for example in examples], vectors)
         frozen = self.shadow.score(batch.context, batch.candidates)
         for found in self.signals.test(readings.read(batch, served, popular, frozen, movement), self.learned):

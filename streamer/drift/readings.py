@@ -10,6 +10,7 @@ from torch import Tensor
 from online_models.batch import Batch
 
 DEPTH = 10
+_NOWHERE = 10**6
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def read(batch: Batch, served: Tensor, popular: Tensor, frozen: Tensor | None, m
     - ``loss``: listwise cross-entropy among what serving would have offered, of items that were offered
     - ``calibration``: the probability that the model itself gives its ten best, minus whether the item was there
     - ``hits``: whether the served ranking had the item in its ten best
-    - ``quality``: the same minus that of popularity
+    - ``ranks``: the place of the item in the served ranking, as a logarithm; past its end where it was not offered
+    - ``quality``: ``hits`` minus that of popularity
     - ``harm``: the loss minus that of the frozen shadow
     - ``movement``: how far the user's vector is from the one of the last time
 
@@ -56,6 +58,7 @@ def read(batch: Batch, served: Tensor, popular: Tensor, frozen: Tensor | None, m
         "loss": loss,
         "calibration": _expected_hits(served, offered) - hit,
         "hits": hit,
+        "ranks": _log_ranks(served, offered, place),
         "quality": hit - _hits(popular, offered, place),
         "movement": movement,
     }
@@ -72,8 +75,18 @@ def _losses(scores: Tensor, offered: Tensor, place: Tensor) -> Tensor:
 
 
 def _hits(scores: Tensor, offered: Tensor, place: Tensor) -> Tensor:
+    return (_ranks(scores, offered, place) <= DEPTH).float()
+
+
+def _log_ranks(scores: Tensor, offered: Tensor, place: Tensor) -> Tensor:
+    past = 2 * offered.sum(1)  # [B] as far behind the end as the list is long
+    return torch.minimum(_ranks(scores, offered, place), past).clamp(min=1).float().log2()
+
+
+def _ranks(scores: Tensor, offered: Tensor, place: Tensor) -> Tensor:
+    """Rank of the item taken, from 1 and with ties against it; a number past every list where it was not offered."""
     ahead = ((scores >= scores.gather(1, place)) & offered).sum(1)  # [B]
-    return (offered.gather(1, place).squeeze(1) & (ahead <= DEPTH)).float()
+    return ahead.where(offered.gather(1, place).squeeze(1), _NOWHERE)
 
 
 def _expected_hits(scores: Tensor, offered: Tensor) -> Tensor:

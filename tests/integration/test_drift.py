@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 DRIFT = Drift(
     mode="act",
     reference_examples=100,
-    window_examples=50,
+    names_window_examples=50,
     for_examples=100_000,
     actions={"surfaces": ["learning_rate"]},
 )

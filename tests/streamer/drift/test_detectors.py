@@ -9,7 +9,7 @@ from streamer.drift.e_detector import EDetector
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_each_notices_a_rise_of_its_standardised_values(name: str) -> None:
-    draw, detector = np.random.default_rng(1), MAKERS[name](0.002)
+    draw, detector = np.random.default_rng(1), MAKERS[name](1e-6)
     quiet = [detector.update(value) for value in draw.normal(0, 1, 600)]
     moved = [detector.update(value) for value in draw.normal(2, 1, 600)]
     assert not any(quiet) and any(moved)

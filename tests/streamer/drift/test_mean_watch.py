@@ -73,3 +73,31 @@ def test_values_kept_bring_another_watch_to_where_this_one_is() -> None:
 
 def test_a_step_is_placed_by_its_best_fit() -> None:
     assert change_point(np.array([1.0] * 30 + [5.0] * 5)) == 30 and change_point(np.array([1.0])) == 0
+
+
+def test_runs_of_one_users_values_are_no_move() -> None:
+    """Users who come one after the other: the values of each resemble each other."""
+    for seed in range(5):
+        draw, watch = np.random.default_rng(seed), MeanWatch("cusum", STRICT, direction=1)
+        assert shifts(watch, bursts(draw, 12_000, length=30)) == []
+
+
+def test_a_proposal_whose_evidence_grows_is_looked_at_again() -> None:
+    """A small rise is not plain after the first 64 fresh values, but after some more."""
+    draw, watch = np.random.default_rng(9), MeanWatch("cusum", Strictness(confirm=32, least_t=7.0), direction=1)
+    shifts(watch, draw.normal(0, 1, 3_000))
+    risen, looked = draw.normal(0.6, 1, 2_000), 0
+    for value in risen.tolist():
+        found = watch.update(value)
+        looked += watch.suspicious
+        if found is not None:
+            break
+    assert found is not None and watch.dismissed == 0 and looked > 32
+
+
+@pytest.mark.parametrize("detector", ["cusum", "adwin", "page-hinkley"])
+def test_rare_hits_that_become_rarer_are_found(detector: str) -> None:
+    draw, watch = np.random.default_rng(10), MeanWatch(detector, STRICT, direction=-1)
+    hits = np.concatenate([draw.random(3_000) < 0.16, draw.random(3_000) < 0.06]).astype(float)
+    (place, shift), *_ = shifts(watch, hits)
+    assert place > 3_000 and abs(place + 1 - shift.length - 3_000) < 200

@@ -17,7 +17,13 @@ from streamer.examples import Example
 from streamer.settings import Settings
 from streamer.student import Student
 
-WINDOWS = {"reference_examples": 100, "window_examples": 50, "for_examples": 100, "cooldown_examples": 400}
+WINDOWS = {
+    "reference_examples": 100,
+    "window_examples": 50,
+    "names_window_examples": 50,
+    "for_examples": 100,
+    "cooldown_examples": 400,
+}
 
 
 @pytest.fixture
@@ -65,6 +71,27 @@ def test_a_surface_that_takes_over_is_an_alarm_and_its_action_changes_the_learne
     ended = taught(student, turned(walk, 96, 512, "search"))
     assert [(one.id, one.state) for one in ended] == [(one.id, "ended") for one in begun]
     assert rates(student) == before and student.replay.share == student.settings.learning.replay_share
+
+
+def shown(walk: Callable[..., list[Example]], number: int, first: int, answered: float) -> list[Example]:
+    """Lists that were shown, each tenth of ten answered or not as asked."""
+    slate = [f"i{place}" for place in range(10)]
+    made = []
+    for place, example in enumerate(walk(number, first)):
+        if place * 7 % 10 < 10 * answered:
+            made.append(msgspec.structs.replace(example, slate=[example.item_id, *slate]))
+        else:
+            made.append(msgspec.structs.replace(example, kind="impression", item_id=None, action=None, slate=slate))
+    return made
+
+
+def test_lists_that_nobody_answers_any_more_are_an_alarm_long_before_they_are_many(make, walk) -> None:
+    student = make(warm_up_examples=320)
+    assert taught(student, shown(walk, 960, 0, 0.7)) == []
+    alarms = taught(student, shown(walk, 320, 960, 0.2))
+    first = next(one for one in alarms if isinstance(one, Alarm))
+    assert first.signal == "answers" and first.before.mean == pytest.approx(0.7, abs=0.05)
+    assert abs(first.since_example - 960) <= 32 and first.until_example <= 960 + 224
 
 
 def test_a_quiet_stream_has_no_records(make, walk) -> None:

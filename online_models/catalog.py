@@ -62,6 +62,7 @@ class Catalog:
         self._pending: OrderedDict[str, int] = OrderedDict()
         self._empty: list[int] = list(range(rows - 1, UNKNOWN, -1))
         self._freed: list[tuple[int, str]] = []
+        self._used = FIRST_ROW
 
     def __len__(self) -> int:
         """Return the number of items that have a row."""
@@ -87,6 +88,11 @@ class Catalog:
     def active_rows(self) -> NDArray[np.int64]:
         """Rows that are held, least recently seen first. [len(self)]."""
         return np.fromiter(self._row_of.values(), np.int64, len(self._row_of))
+
+    @property
+    def used(self) -> int:
+        """What every row that was ever held is below: the part of a table that can hold anything."""
+        return self._used
 
     def last_seen_s(self, row: int) -> float:
         """Latest time at which the item of a row was seen; -inf for a row that is free."""
@@ -135,6 +141,7 @@ class Catalog:
             "pending_sightings": list(self._pending.values()),
             "empty": list(self._empty),
             "freed": [list(pair) for pair in self._freed],
+            "used": self._used,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -158,6 +165,7 @@ class Catalog:
         self._pending = OrderedDict(zip(state["pending_ids"], state["pending_sightings"], strict=True))
         self._empty = list(state["empty"])
         self._freed = [(row, item_id) for row, item_id in state["freed"]]
+        self._used = state.get("used", self.capacity)  # states of earlier versions have none
 
     def _seen_enough(self, item_id: str) -> bool:
         sightings = self._pending.pop(item_id, 0) + 1
@@ -180,6 +188,7 @@ class Catalog:
 
     def _give_row(self, item_id: str, time_s: float) -> int:
         row = self._empty.pop()
+        self._used = max(self._used, row + 1)
         self._row_of[item_id] = row
         self._ids[row] = item_id
         self._last_seen_s[row] = time_s

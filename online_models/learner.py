@@ -180,8 +180,12 @@ class TorchLearner:
         """Return σ of the last step by parameter; the mean over the touched rows of a table. Empty without Clippy."""
         if not isinstance(self.optimizer, Clippy):
             return {}
+        factors = self.optimizer.factors
+        if not factors:
+            return {}
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.ranker.named_parameters()}
-        return {names[parameter]: float(factor.mean()) for parameter, factor in self.optimizer.factors.items()}
+        means = torch.stack([factor.mean() if factor.dim() else factor for factor in factors.values()]).tolist()
+        return {names[parameter]: mean for parameter, mean in zip(factors, means, strict=True)}
 
     @torch.no_grad()
     def score(self, context: Context, candidates: Candidates) -> Tensor:
@@ -231,12 +235,15 @@ class TorchLearner:
         if not finite:
             self.skipped_steps += 1
             return {"update_ratio": 0.0}
+        self.steps += 1
+        if isinstance(self.optimizer, Clippy):
+            self.optimizer.step()
+            factors = list(self.clipping_factors().values())
+            sigma = {"sigma_median": statistics.median(factors), "sigma_min": min(factors)} if factors else {}
+            return {"update_ratio": self.optimizer.update_ratio(), **sigma}
         moves = Moves(self.ranker.parameters())
         self.optimizer.step()
-        self.steps += 1
-        factors = list(self.clipping_factors().values())
-        sigma = {"sigma_median": statistics.median(factors), "sigma_min": min(factors)} if factors else {}
-        return {"update_ratio": moves.relative(), **sigma}
+        return {"update_ratio": moves.relative()}
 
     def _loss(self, batch: Batch) -> Tensor:
         loss, logits = self.ranker.loss(batch)

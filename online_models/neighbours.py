@@ -71,14 +71,32 @@ class PairCounts:
         self.counts = np.zeros((rows, width), np.float32)  # [R, W]
 
     def add(self, rows: NDArray[np.integer], partners: NDArray[np.integer], amounts: NDArray[np.floating]) -> None:
-        """Add ``amounts`` [K] to the pairs (row, partner) [K], which must be distinct."""
+        """Add ``amounts`` [K] to the pairs (row, partner) [K]; a pair that stands there twice gets both."""
+        rows, partners, amounts = self._distinct(rows, partners, amounts)
         match = self.items[rows] == partners[:, None]  # [K, W]
-        known = match.any(axis=1)
         slots = match.argmax(axis=1)
+        known = match[np.arange(len(rows)), slots]
         self.counts[rows[known], slots[known]] += amounts[known]
-        for row, partner, amount in zip(rows[~known], partners[~known], amounts[~known], strict=True):
-            slot = int(self.counts[row].argmin())
-            self.items[row, slot], self.counts[row, slot] = partner, amount
+        self._add_new(rows[~known], partners[~known], amounts[~known])
+
+    def _distinct(
+        self, rows: NDArray[np.integer], partners: NDArray[np.integer], amounts: NDArray[np.floating]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Pairs in order, each once with its whole amount."""
+        keys, places = np.unique(rows.astype(np.int64) * len(self.items) + partners, return_inverse=True)
+        summed = np.bincount(places, amounts, minlength=len(keys)).astype(np.float32)
+        return keys // len(self.items), keys % len(self.items), summed
+
+    def _add_new(self, rows: NDArray[np.int64], partners: NDArray[np.int64], amounts: NDArray[np.float32]) -> None:
+        """Let newcomers take the smallest counts, in turns: the first of every row, then the next of every row."""
+        if not len(rows):
+            return
+        first = np.flatnonzero(np.diff(rows, prepend=-1))  # [U] where the newcomers of each row begin
+        turns = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+        for turn in range(int(turns.max()) + 1):
+            now = np.flatnonzero(turns == turn)
+            slots = self.counts[rows[now]].argmin(axis=1)
+            self.items[rows[now], slots], self.counts[rows[now], slots] = partners[now], amounts[now]
 
     def lookup(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Partners and counts of rows [H] -> [H, W], [H, W], in no order."""

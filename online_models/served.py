@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from online_models.batch import Batch, Candidates, Context
@@ -17,6 +19,7 @@ from online_models.encoders.blended_core import (
     CoreSizes,
     UserEncoder,
 )
+from online_models.encoders.gathered import Gathered
 from online_models.encoders.item_table import item_table
 from online_models.learner import Graph
 from online_models.losses import softmax_cross_entropy
@@ -75,31 +78,37 @@ class ServedRanker(Ranker):
         wide = [self.core.wide.weight, self.core.item_effect.weight]
         chosen = {id(parameter) for parameter in wide}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
-        return Grouped(LazyAdam(rest, lr=rate), torch.optim.Adagrad(wide, lr=wide_rate))
+        return Grouped(LazyAdam(rest, lr=rate, fused=True), torch.optim.Adagrad(wide, lr=wide_rate))
 
     @torch.no_grad()
     def user_vectors(self, context: Context) -> Tensor:
         """Encode contexts for retrieval -> [B, D]."""
-        user: Tensor = self.core.encode(**self._context_inputs(context))[0]
-        return user
+        return self._encode(context, self._gathered(context))[0]
 
-    def _context_inputs(self, context: Context) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def scores(self, users: Tensor, context: Context, candidates: Candidates) -> Tensor:
+        """Score candidates for user vectors [B, D] that are there already -> [B, N]."""
+        deep = Gathered(self.items, candidates=candidates.items).products(users, "candidates")
+        return self.core.blend(deep, context.features, candidates.source_scores, candidates.features)[0]
+
+    def inputs(self, context: Context, candidates: Candidates) -> dict[str, Tensor]:
+        """Gather the tables: the inputs of the served graph."""
         return {
+            **self.plain_inputs(context, candidates),
             "history_vectors": self.items(context.history_items),  # [B, L, D]
+            "source_vector": self.items(context.source_item),  # [B, D]
+            "candidate_vectors": self.items(candidates.items),  # [B, N, D]
+        }
+
+    def plain_inputs(self, context: Context, candidates: Candidates) -> dict[str, Tensor]:
+        """Give the inputs of the served graph that are not rows of the item table."""
+        return {
             "history_actions": context.history_actions,
             "history_ages_seconds": context.history_ages_seconds,
             "history_mask": (context.history_items != 0).float(),
             "features": context.features,
             "surface": context.surface,
-            "source_vector": self.items(context.source_item),  # [B, D]
             "query": context.query,
-        }
-
-    def inputs(self, context: Context, candidates: Candidates) -> dict[str, Tensor]:
-        """Gather the tables: the inputs of the served graph."""
-        return {
-            **self._context_inputs(context),
-            "candidate_vectors": self.items(candidates.items),  # [B, N, D]
             "source_scores": candidates.source_scores,
             "candidate_features": candidates.features,
         }
@@ -113,14 +122,16 @@ class ServedRanker(Ranker):
             User vectors [B, D], the candidates' vectors [B, N, D], and what else is read of a candidate
             [B, N, 2 S + G]: what the sources say of it, and its features.
         """
-        user: Tensor = self.core.encode(**self._context_inputs(context))[0]
+        gathered = self._gathered(context, candidates)
+        user = self._encode(context, gathered)[0]
         more = torch.cat([self.core.heard(candidates.source_scores), candidates.features], -1)
-        return user, self.items(candidates.items), more
+        return user, gathered.of("candidates"), more
 
     def forward(self, context: Context, candidates: Candidates) -> Tensor:
         """Score candidates -> [B, N]."""
-        logits: Tensor = self.core(**self.inputs(context, candidates))[0]
-        return logits
+        gathered = self._gathered(context, candidates)
+        deep = gathered.products(self._encode(context, gathered)[0], "candidates")
+        return self.core.blend(deep, context.features, candidates.source_scores, candidates.features)[0]
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Listwise loss and retrieval loss; returns (scalar, logits [B, N])."""
@@ -129,13 +140,46 @@ class ServedRanker(Ranker):
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Loss, logits [B, N], and what the encoder gave besides the user vector."""
-        inputs = self.inputs(batch.context, batch.candidates)
-        user, *more = self.core.encode(**{name: inputs[name] for name in ENCODER_INPUTS})
-        logits, deep, _ = self.core.rank(user, **{name: inputs[name] for name in RANK_INPUTS})
-        mask = batch.candidates.mask
+        context, candidates = batch.context, batch.candidates
+        gathered = self._gathered(context, candidates)
+        user, *more = self._encode(context, gathered)
+        deep = gathered.products(user, "candidates")  # [B, N]
+        logits, _ = self.core.blend(deep, context.features, candidates.source_scores, candidates.features)
         total = softmax_cross_entropy(logits, batch.labels, batch.offered, weights=batch.weights)
-        retrieval = softmax_cross_entropy(deep, batch.labels, mask, log_q=batch.log_q, weights=batch.weights)
+        retrieval = softmax_cross_entropy(deep, batch.labels, candidates.mask, log_q=batch.log_q, weights=batch.weights)
         return total + self.sizes.retrieval_weight * retrieval, logits, more
+
+    def _gathered(self, context: Context, candidates: Candidates | None = None) -> Gathered:
+        """Vectors of all items of a batch: "history" [B, L], "source" [B], "candidates" [B, N]."""
+        more = {} if candidates is None else {"candidates": candidates.items}
+        return Gathered(self.items, history=context.history_items, source=context.source_item, **more)
+
+    def _encode(self, context: Context, gathered: Gathered) -> tuple[Tensor, ...]:
+        """User vectors [B, D] and what else the encoder gives, group by group of :meth:`_groups`."""
+        groups = self._groups(context.history_items)
+        if len(groups) == 1:
+            return self._encode_group(context, gathered, slice(None), groups[0][1])
+        parts = [self._encode_group(context, gathered, torch.from_numpy(rows), length) for rows, length in groups]
+        back = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in groups])))
+        return tuple(torch.cat(column)[back] for column in zip(*parts, strict=True))
+
+    def _groups(self, history_items: Tensor) -> list[tuple[NDArray[np.int64], int]]:
+        """Give examples that are encoded together, and how many of the newest places [B, L] are read of them."""
+        return [(np.arange(len(history_items)), history_items.shape[1])]
+
+    def _encode_group(
+        self, context: Context, gathered: Gathered, rows: Tensor | slice, length: int
+    ) -> tuple[Tensor, ...]:
+        return self.core.encode(
+            history_vectors=gathered.at(gathered.places["history"][rows, -length:]),  # [B, length, D]
+            history_actions=context.history_actions[rows, -length:],
+            history_ages_seconds=context.history_ages_seconds[rows, -length:],
+            history_mask=(context.history_items[rows, -length:] != 0).float(),
+            features=context.features[rows],
+            surface=context.surface[rows],
+            source_vector=gathered.at(gathered.places["source"][rows]),  # [B, D]
+            query=context.query[rows],
+        )
 
     def outputs(self) -> tuple[str, ...]:
         """Names of what the ``rank`` graph answers."""

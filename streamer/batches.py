@@ -3,71 +3,28 @@
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from online_models.batch import Batch, Candidates, Context
+from online_models.batch import PADDING, Batch, Candidates, Context
 from online_models.catalog import Catalog
 from online_models.imputation import impute_words
 from online_models.sources import CandidateSources
 from online_models.vocabulary import QUERY_LENGTH, action_row, query_tokens, surface_row
+from streamer.candidate_lists import Asked, Lists, make_lists
 from streamer.examples import Example
 from streamer.joins import NEGATIVE_ACTIONS
+from streamer.seen_items import SeenItems
 
 Rows = NDArray[np.int64]
 Retrieve = Callable[[Context], Rows]  # contexts -> rows [B, K]
 USER_BUCKETS = 1 << 20
-
-
-class SeenItems:
-    """Catalogue rows that each user has taken, bounded in users and in items a user.
-
-    Serving does not offer what was seen; training must not count such an item as a rejected candidate.
-
-    >>> seen = SeenItems(users=2, items=2)
-    >>> for row in (5, 6, 7): seen.add("u", row)
-    >>> seen.of("u").tolist(), seen.of("v").tolist()
-    ([6, 7], [])
-    """
-
-    def __init__(self, users: int = 100_000, items: int = 1_000) -> None:
-        self.users, self.items = users, items
-        self._rows: OrderedDict[str, list[int]] = OrderedDict()
-
-    def add(self, user_id: str, row: int) -> None:
-        """Note that a user took an item; the longest unheard-of user makes room."""
-        rows = self._rows.setdefault(user_id, [])
-        self._rows.move_to_end(user_id)
-        if row not in rows[-50:]:
-            rows.append(row)
-            del rows[: -self.items]
-        if len(self._rows) > self.users:
-            self._rows.popitem(last=False)
-
-    def of(self, user_id: str) -> Rows:
-        """Rows that a user has taken."""
-        return np.array(self._rows.get(user_id, ()), np.int64)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Users in the order of their last event, with flat rows."""
-        rows = list(self._rows.values())
-        return {
-            "user_ids": list(self._rows),
-            "lengths": np.array([len(r) for r in rows], np.int64),
-            "rows": np.array([row for r in rows for row in r], np.int64),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``."""
-        parts = np.split(np.array(state["rows"]), np.cumsum(state["lengths"])[:-1]) if state["user_ids"] else []
-        pairs = zip(state["user_ids"], parts, strict=True)
-        self._rows = OrderedDict((user_id, part.tolist()) for user_id, part in pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,54 +85,64 @@ class BatchBuilder:
 
     def build(self, examples: list[Example]) -> Batch:
         """Turn examples into one batch; an item that has no row is the unknown one."""
-        targets = [self._target(example) for example in examples]
         context = self.context(examples)
         found = self.retrieve(context) if self.retrieve else np.zeros((len(examples), 0), np.int64)
         found = np.where(np.isin(found, self._new), 0, found)  # no server could have retrieved what has just come
-        negatives = self._negatives()
-        histories = context.history_items.numpy()
-        parts = [
-            self._part(e, h, t, extra, negatives)
-            for e, h, t, extra in zip(examples, histories, targets, found, strict=True)
-        ]
+        targets = np.array([self._target(example) for example in examples])  # [B]
+        slates, taken_before = self._slates(examples, targets)
+        asked = Asked(
+            histories=context.history_items.numpy(),
+            targets=targets,
+            seen=[self.seen.of(example.user_id) for example in examples],
+            slates=slates,
+            taken_before=taken_before,
+            extra=found,
+            negatives=self._negatives(),
+        )
+        lists = make_lists(self.sources.tables, asked, self.shape.candidates, self.catalog.used)
         self._new = np.zeros(0, np.int64)
-        for example in examples:
-            row = self.catalog.row(_met(example) or "")
-            if row > 1:
-                self.seen.add(example.user_id, row)
-        return self._assemble(examples, context, parts)
+        self._note_taken(examples)
+        return self._assemble(examples, context, targets, lists)
 
     def context(self, examples: list[Example]) -> Context:
         """Contexts alone."""
-        length = self.shape.history
-        items = np.zeros((len(examples), length), np.int64)  # [B, L]
-        actions = np.zeros_like(items)
-        ages = np.zeros((len(examples), length), np.float32)  # [B, L]
-        for place, example in enumerate(examples):
-            history = example.history
-            kept = min(len(history.item_ids), length)
-            if kept == 0:
-                continue
-            items[place, -kept:] = self.catalog.rows(history.item_ids[-kept:])
-            actions[place, -kept:] = [action_row(action) for action in history.actions[-kept:]]
-            times = np.array(history.event_times_ms[-kept:], np.int64)
-            ages[place, -kept:] = np.maximum(example.event_time_ms - times, 0) / 1e3
+        items, actions, ages = self._histories(examples)
         sources = [0 if e.source_item_id is None else self.catalog.row(e.source_item_id) for e in examples]
         return Context(
             history_items=torch.from_numpy(items),
             history_actions=torch.from_numpy(actions),
             history_ages_seconds=torch.from_numpy(ages),
-            features=torch.tensor([e.features for e in examples], dtype=torch.float32),
+            features=torch.from_numpy(np.array([e.features for e in examples], np.float32)),
             surface=torch.tensor([surface_row(e.surface) for e in examples]),
             source_item=torch.tensor(sources),
-            query=torch.from_numpy(np.stack([self._words(example) for example in examples])),
+            query=torch.from_numpy(self._queries(examples)),
             time_seconds=torch.tensor([e.event_time_ms / 1e3 for e in examples], dtype=torch.float64),
             user=torch.tensor([user_row(e.user_id) for e in examples]),
         )
 
-    def _words(self, example: Example) -> Rows:
-        words = impute_words(example.query, example.source_item_id, self.title_of)
-        return query_tokens(words, QUERY_LENGTH)
+    def _histories(self, examples: list[Example]) -> tuple[Rows, Rows, NDArray[np.float32]]:
+        """Items, actions and ages of the histories, right-aligned. [B, L] each."""
+        shape = len(examples), self.shape.history
+        lengths = np.array([min(len(e.history.item_ids), shape[1]) for e in examples])
+        filled = np.arange(shape[1]) >= shape[1] - lengths[:, None]  # [B, L]
+        items, actions, ages = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        newest = [(e.history, -int(kept)) for e, kept in zip(examples, lengths, strict=True) if kept]
+        items[filled] = self.catalog.rows(chain.from_iterable(h.item_ids[start:] for h, start in newest))
+        names = chain.from_iterable(h.actions[start:] for h, start in newest)
+        actions[filled] = [action_row(action) for action in names]
+        times = [time_ms for h, start in newest for time_ms in h.event_times_ms[start:]]
+        now_ms = np.repeat([e.event_time_ms for e in examples], lengths)
+        ages[filled] = np.maximum(now_ms - np.array(times, np.int64), 0) / 1e3
+        return items, actions, ages
+
+    def _queries(self, examples: list[Example]) -> Rows:
+        """Words of every request, its own or those of its source item. [B, Q]."""
+        tokens = np.zeros((len(examples), QUERY_LENGTH), np.int64)
+        for place, example in enumerate(examples):
+            words = impute_words(example.query, example.source_item_id, self.title_of)
+            if words:
+                tokens[place] = query_tokens(words, QUERY_LENGTH)
+        return tokens
 
     def _target(self, example: Example) -> int:
         item_id = _met(example)
@@ -187,57 +154,39 @@ class BatchBuilder:
             return np.zeros(0, np.int64)
         return np.unique(active[self.generator.integers(0, len(active), self.shape.negatives)])
 
-    def _part(self, example: Example, history: Rows, target: int, extra: Rows, negatives: Rows) -> _Part:
-        """Take what serving would have retrieved, then the target, the rest of a logged slate, and uniform negatives.
+    def _slates(self, examples: list[Example], targets: Rows) -> tuple[list[Rows], list[Rows]]:
+        """Rows of the slates that nobody had taken by then, the targets among them; and those taken before it."""
+        nothing = np.zeros(0, np.int64)
+        slates, taken_before = [nothing] * len(examples), [nothing] * len(examples)
+        for place, (example, target) in enumerate(zip(examples, targets, strict=True)):
+            if example.slate:
+                rows = self.catalog.rows(example.slate)
+                taken = np.array(example.outcomes or [0] * len(rows), bool) & (rows != target)
+                slates[place], taken_before[place] = rows[~taken & (rows > 1)], rows[taken]
+        return slates, taken_before
 
-        Only the first part counts as offered, whoever made the slate: what was clicked among the items that another
-        policy chose does not tell which items to choose. All scores come from one reading, also where a slate has
-        logged ones: a score says something only beside those of the whole list.
-        """
-        # The history is fresher than what earlier batches left: a user's last few items may sit in this very batch.
-        seen = np.concatenate([self.seen.of(example.user_id), history])
-        read = self.sources.read(history)
-        rows = read.best(self.shape.candidates, seen, extra)
-        slate, taken_before = self._slate(example, target)
-        there = np.zeros(self.catalog.capacity, bool)
-        there[:2], there[rows] = True, True
-        added = _distinct(np.concatenate([[target], slate]))
-        added = added[~there[added]]
-        there[seen], there[added], there[taken_before] = True, True, True
-        drawn = negatives[~there[negatives]]
-        chance = np.log(self.shape.negatives / max(len(self.catalog), self.shape.negatives))
-        log_q = np.concatenate([np.zeros(len(rows) + len(added)), np.full(len(drawn), chance)]).astype(np.float32)
-        offered, rows = len(rows), np.concatenate([rows, added, drawn])
-        return _Part(rows, read.of(rows), (rows == target).astype(np.float32), log_q, offered)
+    def _note_taken(self, examples: list[Example]) -> None:
+        for example in examples:
+            row = self.catalog.row(_met(example) or "")
+            if row > 1:
+                self.seen.add(example.user_id, row)
 
-    def _slate(self, example: Example, target: int) -> tuple[Rows, Rows]:
-        """Rows of the slate that nobody had taken by then, the target among them; and those taken before it."""
-        rows = self.catalog.rows(example.slate or [])
-        taken = np.array(example.outcomes or [0] * len(rows), bool) & (rows != target)
-        return rows[~taken & (rows > 1)], rows[taken]
-
-    def _assemble(self, examples: list[Example], context: Context, parts: list[_Part]) -> Batch:
-        size, number = len(parts), max(max(len(part.rows) for part in parts), 1)
-        items = np.zeros((size, number), np.int64)  # [B, N]
-        scores = np.zeros((size, number, len(self.sources.names)), np.float32)  # [B, N, S]
-        labels, log_q = np.zeros((size, number), np.float32), np.zeros((size, number), np.float32)
-        retrieved = np.zeros((size, number), bool)
-        for place, part in enumerate(parts):
-            kept = len(part.rows)
-            items[place, :kept], scores[place, :kept] = part.rows, part.scores
-            labels[place, :kept], log_q[place, :kept] = part.labels, part.log_q
-            retrieved[place, : part.offered] = True
+    def _assemble(self, examples: list[Example], context: Context, targets: Rows, lists: Lists) -> Batch:
+        drawn = max(self.shape.negatives, 1)
+        chance = np.log(drawn / max(len(self.catalog), drawn))
+        items = lists.rows  # [B, N]
+        labels = (items == targets[:, None]) & (items != PADDING)
         return Batch(
             context=context,
             candidates=Candidates(
                 items=torch.from_numpy(items),
-                source_scores=torch.from_numpy(scores),
+                source_scores=torch.from_numpy(lists.scores),  # [B, N, S]
                 features=torch.from_numpy(self.item_features[items]),  # [B, N, G]
             ),
-            labels=torch.from_numpy(labels),
-            log_q=torch.from_numpy(log_q),
-            retrieved=torch.from_numpy(retrieved),
-            weights=torch.ones(size),
+            labels=torch.from_numpy(labels.astype(np.float32)),
+            log_q=torch.from_numpy(np.where(lists.drawn, np.float32(chance), np.float32(0))),
+            retrieved=torch.from_numpy(lists.offered),
+            weights=torch.ones(len(examples)),
             actions=torch.tensor([action_row(e.action) for e in examples]),
         )
 
@@ -256,23 +205,9 @@ class BatchBuilder:
         self.generator.bit_generator.state = {**saved, "state": words}
 
 
-@dataclass(frozen=True)
-class _Part:
-    rows: Rows  # [N]
-    scores: NDArray[np.float32]  # [N, S]
-    labels: NDArray[np.float32]  # [N]
-    log_q: NDArray[np.float32]  # [N]
-    offered: int  # the first so many are what serving would have offered
-
-
 def _met(example: Example) -> str | None:
     """Item of an interaction; None for a slate that nobody answered."""
     return example.item_id if example.kind == "interaction" else None
-
-
-def _distinct(rows: Rows) -> Rows:
-    """Rows, each once, in their order."""
-    return rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
 def user_row(user_id: str) -> int:

@@ -51,11 +51,18 @@ class Positions:
 
     def show_lag(self, highwater: Highwater) -> None:
         """Set the metric of what is left to read."""
-        for partition, applied in self.offsets.items():
-            end = highwater(partition)
-            if end is not None:
-                lag = max(end - applied - 1, 0)
-                metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
+        for partition, lag in self._lags(highwater).items():
+            metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition=str(partition)).set(lag)
+
+    def waiting(self, highwater: Highwater) -> int:
+        """How many examples of all partitions are left to read, as far as the consumer knows."""
+        return sum(self._lags(highwater).values())
+
+    def _lags(self, highwater: Highwater) -> dict[int, int]:
+        ends = {partition: highwater(partition) for partition in self.offsets}
+        return {
+            partition: max(end - self.offsets[partition] - 1, 0) for partition, end in ends.items() if end is not None
+        }
 
     def applied(self, event: Any) -> bool:
         """Whether an event may be acknowledged with the next snapshot."""
@@ -70,6 +77,37 @@ class Positions:
         if accepted:
             self.offsets[partition] = accepted[-1].offset
         return accepted
+
+
+class MicroBatchSize:
+    """How many examples a micro-batch takes: ``least`` while a process keeps up, as many as wait while it is behind.
+
+    Faust's ``noack_take`` compares what it holds with the number that it was given, ``held >= size``; given this in its
+    place, it asks anew each time.
+
+    Parameters
+    ----------
+    least, most
+        Bounds.
+
+    Examples
+    --------
+    >>> size = MicroBatchSize(64, 256)
+    >>> size.follow(waiting=100)
+    >>> 64 >= size, 100 >= size
+    (False, True)
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, max(least, most)
+        self.now = least
+
+    def follow(self, waiting: int) -> None:
+        """Take as many as wait from now on, within the bounds."""
+        self.now = min(max(waiting, self.least), self.most)
+
+    def __le__(self, held: int) -> bool:
+        return held >= self.now
 
 
 class ExamplesProcess(Protocol):
@@ -127,7 +165,7 @@ def create_app(
     *,
     group: str,
     name: str,
-    batch_examples: int,
+    batch_examples: int | MicroBatchSize,
     within_seconds: float,
 ) -> ExamplesApp:
     """Build the Faust app of a process; see :func:`streamer.workers.create_app` for why it acknowledges by hand.

@@ -36,6 +36,11 @@ ASSIGNED = Gauge("headwater_assigned_partitions", "Partitions of the events topi
 # the trainer
 TRAINER_INFO = Gauge("headwater_trainer_info", "1 for the student that this trainer holds.", ["model", "family"])
 EXAMPLES_LEARNED = Counter("headwater_examples_learned", "Labelled examples that a learning step has taken in.")
+LEARNING_SHED = Counter(
+    "headwater_learning_shed",
+    "Replayed batches and tests before learning that a trainer has left out to catch up; examples never are.",
+    ["learner", "what"],
+)
 LEARNING_LOSS = Gauge("headwater_learning_loss", "Loss of the last micro-batch, before its step.", ["learner"])
 GRADIENT_NORM = Gauge("headwater_gradient_norm", "Length of the last gradient before it was clipped.", ["learner"])
 UPDATE_RATIO = Gauge(
@@ -195,6 +200,13 @@ LEARNING_GAUGES = {
     "loss_spikes": LOSS_SPIKES,
 }
 """What ``learn`` returns, by the gauge that shows it."""
+
+
+def show_shed(learner: str, plotted: Mapping[str, float]) -> None:
+    """Count what a step has left out to catch up."""
+    for what in ("replay", "test"):
+        if plotted.get(f"shed_{what}"):
+            LEARNING_SHED.labels(learner=learner, what=what).inc()
 
 
 def show_learning(learner: str, plotted: Mapping[str, float], factors: Mapping[str, float]) -> None:

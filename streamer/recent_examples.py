@@ -34,10 +34,9 @@ class RecentWindow:
         self._held = 0
 
     def add(self, batch: Batch, inputs: dict[str, Tensor]) -> None:
-        """Take a tested batch with the inputs of its graph."""
-        rows = vector_rows(batch)
-        part = {name: value.numpy().copy() for name, value in inputs.items() if name not in rows}
-        part |= {f"rows:{name}": found.copy() for name, found in rows.items()}
+        """Take a tested batch with the inputs of its graph, but for the item vectors."""
+        part = {name: value.numpy().copy() for name, value in inputs.items()}
+        part |= {f"rows:{name}": found.copy() for name, found in vector_rows(batch).items()}
         part |= {"labels": batch.labels.numpy().copy(), "mask": batch.offered.numpy().copy()}
         self._parts.append(part)
         self._held += len(batch.labels)

@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from exporters.deltas import CATALOG, FEATURES, VECTORS, Row
@@ -27,7 +26,7 @@ from streamer.memory import Memory
 from streamer.network import Network, rows_of
 from streamer.outgoing_rows import OutgoingRows
 from streamer.pending_rows import PendingRows
-from streamer.prequential import Prequential
+from streamer.prequential import SERVED, Prequential
 from streamer.recent_examples import RecentWindow
 from streamer.replay_buffer import ReplayBuffer
 from streamer.settings import Settings
@@ -35,6 +34,7 @@ from streamer.soft_losses import OFF
 from streamer.soft_student import SoftStudent
 from streamer.vector_guard import VectorGuard
 
+_TESTED_BEHIND = 4  # tests are so much rarer while the learner is behind
 _REPORTED = {"popularity": "popular_7d", "item_knn": "item_knn", "cooccurrence": "cooccurrence"}
 
 
@@ -81,13 +81,20 @@ class Student:
             for network in self._networks():
                 network.describe(row, item)
 
-    def learn(self, examples: list[Example]) -> dict[str, float]:
+    def learn(self, examples: list[Example], *, behind: bool = False) -> dict[str, float]:
         """Learn a micro-batch; examples at or before the last applied position of their partition are skipped.
+
+        Parameters
+        ----------
+        examples
+            In the order of their positions.
+        behind
+            Whether more examples come than are learnt: then nothing is replayed and tests are rarer.
 
         Returns
         -------
         dict
-            What to plot: the loss, and how many examples were learned.
+            What to plot: the loss, how many examples were learned, and, while behind, what was left out.
         """
         fresh = self.memory.fresh(examples)
         if not fresh:
@@ -95,11 +102,13 @@ class Student:
         oldest_ms = min(example.published_time_ms for example in fresh)
         self._forget(self.memory.admit(fresh))  # before the rows' new items learn anything
         batch = self.memory.build(fresh)
-        if self._batches % self.tested_every == 0 or (self.drift is not None and self.drift.suspicious):
+        due = self._batches % self.tested_every == 0 or (self.drift is not None and self.drift.suspicious)
+        tested = due and (not behind or self._batches % (_TESTED_BEHIND * self.tested_every) == 0)
+        if tested:
             self._test(batch, fresh)
         self._batches += 1
         plotted = self._learn_hard(batch)
-        self._replay(batch)
+        replayed = self._replay(batch, behind)
         if self.soft is not None:
             self.soft.wait(batch, fresh)
         rows = self.memory.observe(batch, fresh)
@@ -109,7 +118,8 @@ class Student:
         self.learned += len(fresh)
         if self.drift is not None:
             self.drift.observe(fresh)
-        return {**plotted, "learned": float(len(fresh))}
+        left_out = {"shed_test": float(due and not tested), "shed_replay": float(not replayed)} if behind else {}
+        return {**plotted, **left_out, "learned": float(len(fresh))}
 
     def distill(self, most: int = 2) -> dict[str, float]:
         """Learn once more, with their soft labels, up to ``most`` batches whose labels have come or whose time is over.
@@ -213,23 +223,24 @@ class Student:
         return Monitor(self.settings, self.network, self.replay, categories_of)
 
     def _test(self, batch: Batch, examples: list[Example]) -> None:
-        scores = {"served": self.network.learner.score(batch.context, batch.candidates)}
+        scores = {SERVED: self.network.score(batch)}
         if self.twin is not None:
-            scores[HARD_ONLY] = self.twin.learner.score(batch.context, batch.candidates)
+            scores[HARD_ONLY] = self.twin.score(batch)
         for column, name in enumerate(self.memory.sources.names):
             if name in _REPORTED:
                 scores[_REPORTED[name]] = batch.candidates.source_scores[..., column]
         self.prequential.observe(batch, scores)
         if self.drift is not None:
-            self.drift.test(batch, examples, scores["served"], scores[_REPORTED["popularity"]])
-        with torch.no_grad():
-            inputs = self.network.ranker.inputs(batch.context, batch.candidates)
-        self._recent.add(batch, inputs)
+            users = self.network.user_vectors(batch.context)
+            self.drift.test(batch, examples, scores[SERVED], scores[_REPORTED["popularity"]], users)
+        self._recent.add(batch, self.network.ranker.plain_inputs(batch.context, batch.candidates))
 
-    def _replay(self, batch: Batch) -> None:
+    def _replay(self, batch: Batch, behind: bool) -> bool:
+        """Keep a batch, and learn an old one where one is drawn; whether nothing was left out."""
         old = self.replay.exchange(batch)
-        if old is not None:
+        if old is not None and not behind:
             self._learn_hard(old)
+        return old is None or not behind
 
     def _learn_hard(self, batch: Batch) -> dict[str, float]:
         self._moved.update(rows_of(batch).tolist())
@@ -268,8 +279,13 @@ class Student:
 
     def _rows_of(self, table: str, most: int) -> list[Row]:
         taken = self.pending.take(table, most)
-        rows = [self._row(table, row, since_ms) for row, since_ms in taken.items()]
-        return [row for row in rows if row is not None]
+        if table in (VECTORS, FEATURES):
+            rows = [self._values_row(table, row, since_ms) for row, since_ms in taken.items()]
+            return [row for row in rows if row is not None]
+        learner, most_neighbours = self.memory.counting[table], self.settings.learning.neighbours
+        best = [learner.best(row, most_neighbours) for row in taken]
+        found = [self._list_row(table, *pair, *lists) for pair, lists in zip(taken.items(), best, strict=True)]
+        return [row for row in found if row is not None]
 
     def _earlier_vector(self, row: int) -> Row | None:
         item_id = self.memory.catalog.id_of(row)
@@ -279,21 +295,27 @@ class Student:
         name = self.settings.learning.name
         return Row(table=VECTORS, item_id=item_id, row=row, model=name, step=self.learned, values=values)
 
-    def _row(self, table: str, row: int, oldest_ms: int) -> Row | None:
+    def _values_row(self, table: str, row: int, oldest_ms: int) -> Row | None:
+        item_id = self.memory.catalog.id_of(row)
+        if item_id is None:
+            return None
+        vectors = self.network.ranker.items.weight.detach()
+        values = vectors[row].numpy() if table == VECTORS else self.memory.item_features[row]
+        return Row(
+            table=table, item_id=item_id, row=row, model=self.settings.learning.name, step=self.learned,
+            oldest_ms=oldest_ms, values=values.astype("<f4").tobytes(),
+        )  # fmt: skip
+
+    def _list_row(
+        self, table: str, row: int, oldest_ms: int, items: NDArray[np.int32], weights: NDArray[np.float32]
+    ) -> Row | None:
         item_id = "*" if table == "popularity" else self.memory.catalog.id_of(row)
         if item_id is None:
             return None
-        values = neighbours = weights = b""
-        if table in (VECTORS, FEATURES):
-            held = self.network.ranker.items.weight.detach()[row].numpy() if table == VECTORS else None
-            values = (self.memory.item_features[row] if held is None else held).astype("<f4").tobytes()
-        else:
-            best = self.memory.counting[table].best(row, self.settings.learning.neighbours)
-            self.published[table].put(row, *best)
-            neighbours, weights = best[0].astype("<i4").tobytes(), best[1].astype("<f4").tobytes()
+        self.published[table].put(row, items, weights)
         return Row(
             table=table, item_id=item_id, row=row, model=self.settings.learning.name, step=self.learned,
-            oldest_ms=oldest_ms, values=values, neighbours=neighbours, weights=weights,
+            oldest_ms=oldest_ms, neighbours=items.astype("<i4").tobytes(), weights=weights.astype("<f4").tobytes(),
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:

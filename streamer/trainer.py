@@ -12,6 +12,7 @@ import copy
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -28,7 +29,7 @@ from streamer import example_stream, metrics, topics
 from streamer.drift.desk import DriftDesk
 from streamer.effects import Message
 from streamer.errors import HeadwaterError
-from streamer.example_stream import ExamplesApp, Highwater, Positions, Seek, every
+from streamer.example_stream import ExamplesApp, Highwater, MicroBatchSize, Positions, Seek, every
 from streamer.examples import Example
 from streamer.families import check_family
 from streamer.faust_process import run_app
@@ -56,10 +57,12 @@ class Trainer:
     ----------
     settings
         All settings.
+    size
+        Of the micro-batches, which follows what waits; None: nobody asks.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, size: MicroBatchSize | None = None) -> None:
+        self.settings, self._size = settings, size
         self.student = Student(settings)
         self.positions = Positions()
         self.name = settings.learning.name
@@ -147,16 +150,21 @@ class Trainer:
     ) -> None:
         """Learn one micro-batch of Faust events; they are acknowledged with the next snapshot."""
         # Faust cancels its agents when it stops: what has been begun must still come to its end
-        await asyncio.shield(asyncio.ensure_future(self._handle(events, seek)))
+        await asyncio.shield(asyncio.ensure_future(self._handle(events, seek, highwater)))
         self.positions.show_lag(highwater)
+        if self._size is not None:
+            self._size.follow(self.positions.waiting(highwater))
 
-    async def _handle(self, events: Sequence[Any], seek: Seek) -> None:
+    async def _handle(self, events: Sequence[Any], seek: Seek, highwater: Highwater) -> None:
         async with self._lock:  # a snapshot must never hold offsets whose examples it has not learnt
             examples = [example for _, _, example in await self.positions.accept(events, seek)]
-            plotted = await asyncio.to_thread(self._learn, examples, self._labels.take()) if examples else {}
+            limit = self.settings.learning.shed_behind_examples
+            behind = limit > 0 and self.positions.waiting(highwater) >= limit
+            plotted = await asyncio.to_thread(self._learn, examples, self._labels.take(), behind) if examples else {}
             self._unacknowledged += [event for event in events if self.positions.applied(event)]
         if plotted.get("learned"):
             metrics.EXAMPLES_LEARNED.inc(plotted["learned"])
+            metrics.show_shed(self.name, plotted)
             metrics.show_learning(self.name, plotted, self.student.network.learner.clipping_factors())
 
     async def distill(self) -> None:
@@ -238,10 +246,10 @@ class Trainer:
         if step is not None:
             metrics.WEIGHTS_STEP.set(step)
 
-    def _learn(self, examples: list[Example], labels: list[SoftLabel]) -> dict[str, float]:
+    def _learn(self, examples: list[Example], labels: list[SoftLabel], behind: bool) -> dict[str, float]:
         if self.student.soft is not None:
             self.student.soft.held.add(labels)
-        return self.student.learn(examples) | self._distill([])
+        return self.student.learn(examples, behind=behind) | self._distill([])
 
     def _distill(self, labels: list[SoftLabel]) -> dict[str, float]:
         soft = self.student.soft
@@ -334,12 +342,13 @@ def create_app(settings: Settings) -> ExamplesApp:
     """
     sizes = settings.learning
     check_family(sizes.family)
+    size = MicroBatchSize(sizes.batch_examples, sizes.batch_most_examples)
     return example_stream.create_app(
         settings,
-        Trainer,
+        partial(Trainer, size=size),
         group=named(GROUP, sizes.name),
         name=named("trainer", sizes.name),
-        batch_examples=sizes.batch_examples,
+        batch_examples=size,
         within_seconds=sizes.batch_within_seconds,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.counting.pairs import PairLearner, Rows, newest_distinct
+from online_models.counting.pairs import PairLearner, Rows, newest_distinct_many
 
 
 class Cooccurrence(PairLearner):
@@ -40,14 +40,12 @@ class Cooccurrence(PairLearner):
         self.window = window
         self.decay = decay
 
-    def observe(self, history: Rows, target: int) -> None:
+    def observe_many(self, histories: Rows, targets: Rows) -> None:
         """Add ``decay^k`` to every pair (item k steps back → target)."""
-        self.item_counts[target] += 1
-        self._touched.add(target)
-        before, steps = newest_distinct(history, self.window, target)
-        if len(before):
-            self.pairs.add(before, np.full(len(before), target), (self.decay**steps).astype(np.float32))
-            self._touched.update(before.tolist())
+        events, before, steps = newest_distinct_many(histories, self.window, targets)
+        np.add.at(self.item_counts, targets, 1)
+        self._touched.update(targets.tolist(), before.tolist())
+        self.pairs.add(before, targets[events], (self.decay**steps).astype(np.float32))
 
     def lookup(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Followers and weights of rows [H] -> [H, W], [H, W]."""

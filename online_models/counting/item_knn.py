@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.counting.pairs import PairLearner, Rows, newest_distinct
+from online_models.counting.pairs import PairLearner, Rows, newest_distinct_many
 
 
 class ItemKNN(PairLearner):
@@ -43,18 +43,13 @@ class ItemKNN(PairLearner):
         super().__init__(rows, width)
         self.window = window
 
-    def observe(self, history: Rows, target: int) -> None:
-        """Count ``target`` with each of the newest ``window`` items, both ways."""
-        partners, _ = newest_distinct(history, self.window, target)
-        self.item_counts[target] += 1
-        self._touched.add(target)
-        if len(partners) == 0:
-            return
-        itself = np.full(len(partners), target)
-        ones = np.ones(len(partners), np.float32)
-        self.pairs.add(partners, itself, ones)
-        self.pairs.add(itself, partners, ones)
-        self._touched.update(partners.tolist())
+    def observe_many(self, histories: Rows, targets: Rows) -> None:
+        """Count each target with each of the newest ``window`` items before it, both ways."""
+        events, partners, _ = newest_distinct_many(histories, self.window, targets)
+        np.add.at(self.item_counts, targets, 1)
+        self._touched.update(targets.tolist(), partners.tolist())
+        both = np.concatenate([partners, targets[events]]), np.concatenate([targets[events], partners])
+        self.pairs.add(*both, np.ones(2 * len(partners), np.float32))
 
     def lookup(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Partners and cosine weights of rows [H] -> [H, W], [H, W]."""

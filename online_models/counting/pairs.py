@@ -40,18 +40,17 @@ class PairLearner:
         self._touched: set[int] = set()
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """Count the pairs of every example in order; returns how many positives were counted."""
-        histories = batch.context.history_items.numpy()
-        counted = 0
-        for example, place in batch.labels.nonzero().tolist():
-            target = int(batch.candidates.items[example, place])
-            if target > 1:
-                self.observe(histories[example], target)
-                counted += 1
-        return {"counted": float(counted)}
+        """Count the pairs of every example; returns how many positives were counted."""
+        examples, targets = taken(batch)
+        self.observe_many(batch.context.history_items.numpy()[examples], targets)
+        return {"counted": float(len(targets))}
 
     def observe(self, history: Rows, target: int) -> None:
         """Count one event: ``target`` [ ] was taken after ``history`` [L], newest last."""
+        self.observe_many(np.asarray(history)[None], np.array([target]))
+
+    def observe_many(self, histories: Rows, targets: Rows) -> None:
+        """Count events: ``targets`` [K] were taken after ``histories`` [K, L], newest last."""
         raise NotImplementedError
 
     def lookup(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -111,8 +110,39 @@ class PairLearner:
         return {}
 
 
-def newest_distinct(history: Rows, last: int, target: int) -> tuple[Rows, NDArray[np.int64]]:
-    """Distinct known items among the newest ``last`` of a history, and how many steps back each lies (from 0).
+def taken(batch: Batch) -> tuple[Rows, Rows]:
+    """Examples and known items of all positives of a batch. [K], [K]."""
+    examples, places = batch.labels.numpy().nonzero()
+    targets = batch.candidates.items.numpy()[examples, places]
+    return examples[targets > 1], targets[targets > 1]
+
+
+def newest_distinct_many(histories: Rows, last: int, targets: Rows) -> tuple[Rows, Rows, Rows]:
+    """Distinct known items among the newest ``last`` of each history [K, L], but for its own target [K].
+
+    Returns
+    -------
+    tuple
+        Events, their items, and how many known items back each lies (from 0); newest first within an event.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in newest_distinct_many(np.array([[0, 5, 6, 5]]), last=3, targets=np.array([9]))]
+    [[0, 0], [5, 6], [0, 1]]
+    """
+    newest_first = histories[:, ::-1]  # [K, L]
+    known = newest_first > 1
+    steps = known.cumsum(axis=1) - 1
+    events, columns = np.nonzero(known & (steps < last))
+    items, steps = newest_first[events, columns], steps[events, columns]  # [M]
+    keys = events * (int(items.max(initial=0)) + 1) + items
+    kept = np.sort(np.unique(keys, return_index=True)[1])
+    kept = kept[items[kept] != targets[events[kept]]]
+    return events[kept], items[kept], steps[kept]
+
+
+def newest_distinct(history: Rows, last: int, target: int) -> tuple[Rows, Rows]:
+    """Items and steps of one history [L]; see :func:`newest_distinct_many`.
 
     >>> newest_distinct(np.array([0, 5, 6, 5]), last=3, target=9)
     (array([5, 6]), array([0, 1]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from online_models.batch import Batch, Candidates, Context
+from online_models.counting.pairs import taken
 from online_models.learner import Graph
 
 Rows = NDArray[np.int64]
@@ -54,12 +55,11 @@ class Popularity:
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """Count every positive of the batch."""
-        positives = batch.labels.nonzero().tolist()
-        for example, place in positives:
-            target = int(batch.candidates.items[example, place])
-            if target > 1:
-                self.observe(target, float(batch.context.time_seconds[example]))
-        return {"counted": float(len(positives))}
+        examples, targets = taken(batch)
+        times_seconds = batch.context.time_seconds.numpy()[examples]
+        for target, time_seconds in zip(targets.tolist(), times_seconds.tolist(), strict=True):
+            self.observe(target, time_seconds)
+        return {"counted": float(len(targets))}
 
     def observe(self, target: int, time_seconds: float) -> None:
         """Count one event on ``target``."""
@@ -80,8 +80,8 @@ class Popularity:
     def best(self, row: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the ``width`` most popular items with their shares, best first."""
         if self._list is None:
-            order = np.argsort(-self.counts, kind="stable")[: self.width]
-            order = order[self.counts[order] > 0]
+            order = np.flatnonzero(self.counts > 0)
+            order = order[np.argsort(-self.counts[order], kind="stable")][: self.width]
             shares = self.counts[order] / max(float(self.counts.sum()), 1e-300)
             self._list = order.astype(np.int32), shares.astype(np.float32)
         return self._list[0][:width], self._list[1][:width]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.counting.pairs import PairLearner, Rows, newest_distinct
+from online_models.counting.pairs import PairLearner, Rows, newest_distinct_many
 
 
 class Transitions(PairLearner):
@@ -21,13 +21,12 @@ class Transitions(PairLearner):
 
     name = "transitions"
 
-    def observe(self, history: Rows, target: int) -> None:
-        """Count the step from the newest item to ``target``."""
-        before, _ = newest_distinct(history, 1, target)
-        if len(before):
-            self.item_counts[before] += 1
-            self.pairs.add(before, np.array([target]), np.ones(1, np.float32))
-            self._touched.update(before.tolist())
+    def observe_many(self, histories: Rows, targets: Rows) -> None:
+        """Count the step from the newest item to each target."""
+        events, before, _ = newest_distinct_many(histories, 1, targets)
+        np.add.at(self.item_counts, before, 1)
+        self._touched.update(before.tolist())
+        self.pairs.add(before, targets[events], np.ones(len(before), np.float32))
 
     def lookup(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Followers and transition probabilities of rows [H] -> [H, W], [H, W]."""

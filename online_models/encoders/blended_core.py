@@ -133,10 +133,17 @@ class BlendedCore(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Whole logits [B, N], the encoder's own [B, N], and the weights [B, 2 S + 1]."""
         deep = torch.einsum("bd,bnd->bn", user, candidate_vectors)
+        logits, weights = self.blend(deep, features, source_scores, candidate_features)
+        return logits, deep, weights
+
+    def blend(
+        self, deep: Tensor, features: Tensor, source_scores: Tensor, candidate_features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Whole logits [B, N] from the encoder's own [B, N], and the weights [B, 2 S + 1]."""
         heard = self.heard(source_scores)  # [B, N, 2 S]
         weights = self.wide(features)  # [B, 2 S + 1]
         blended = torch.einsum("bns,bs->bn", heard, weights[:, :-1]) + weights[:, -1:] * deep
-        return blended + self.item_effect(candidate_features).squeeze(-1), deep, weights
+        return blended + self.item_effect(candidate_features).squeeze(-1), weights
 
     def heard(self, source_scores: Tensor) -> Tensor:
         """``f_s(j)``: what the sources say of each candidate, as the blend reads it. [B, N, 2 S]."""

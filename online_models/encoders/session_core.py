@@ -64,7 +64,8 @@ class SessionCore(BlendedCore):
         tokens = self.dropout(self.norm(tokens))
         allowed = self._allowed(history_mask, history_ages_seconds)  # [B, heads, L + 1, L + 1]
         encoded = self.intent_encoder(tokens, allowed)
-        logits = [output(encoded[:, -1]) for output in self.outputs]
+        newest = encoded[:, -1]  # [B, D]
+        logits = [output(newest) for output in self.outputs]
         wanted = [intent.probabilities(given) for intent, given in zip(self.intents, logits, strict=True)]
         user = self.item_encoder(encoded + self.feed(wanted).unsqueeze(1), allowed, queries=1).squeeze(1)  # [B, D]
         return user, *logits

@@ -67,6 +67,7 @@ class Clippy(torch.optim.Optimizer):
         self.optimizer = optimizer
         self.relative, self.absolute = relative, absolute
         self.factors: dict[Tensor, Tensor] = {}
+        self._ratio = 0.0
         super().__init__(optimizer.param_groups, {})
         self.state = optimizer.state
 
@@ -89,30 +90,39 @@ class Clippy(torch.optim.Optimizer):
         self.optimizer.load_state_dict(state_dict)
         self.state, self.param_groups = self.optimizer.state, self.optimizer.param_groups
 
+    def update_ratio(self) -> float:
+        """Length of the last step, as it was taken, over the length of the weights that it moved."""
+        return self._ratio
+
     def _shorten(self, moves: Moves) -> None:
         deltas = moves.deltas()
         factors = self._factors(moves, deltas)
         self.factors = dict(zip(moves.parameters, factors, strict=True))
-        shortened = torch.stack([factor.amin() for factor in factors]).lt(1).tolist() if factors else []
-        for place, short in enumerate(shortened):
-            if short:  # a step that may be taken whole stays as it is, to the last bit
-                _put(moves.parameters[place], moves.rows[place], moves.before[place], deltas[place], factors[place])
+        shortened = torch.cat([factor.reshape(-1) for factor in factors]).lt(1) if factors else torch.zeros(0)
+        sizes = [factor.numel() for factor in factors]
+        for place, short in enumerate(torch.split(shortened, sizes) if bool(shortened.any()) else ()):
+            if short.any():  # a step that may be taken whole stays as it is, to the last bit
+                taken = _put(
+                    moves.parameters[place], moves.rows[place], moves.before[place], deltas[place], factors[place]
+                )
+                deltas[place] = taken
+        self._ratio = moves.relative(deltas)
 
     def _factors(self, moves: Moves, deltas: list[Tensor]) -> list[Tensor]:
         """σ of every tensor (scalar) and of every touched row [K]; 0 where a step is not finite."""
         if not deltas:
             return []
-        bounds = torch._foreach_abs(moves.before)
-        torch._foreach_mul_(bounds, self.relative)
-        torch._foreach_add_(bounds, self.absolute)
-        torch._foreach_div_(bounds, torch._foreach_abs(deltas))
-        unmoved = (delta == 0 for delta in deltas)  # 0 / 0 where a weight that may not move did not
-        ratios = [bound.masked_fill_(still, torch.inf) for bound, still in zip(bounds, unmoved, strict=True)]
+        before, delta = (torch.cat([part.flatten() for part in parts]) for parts in (moves.before, deltas))
+        ratios = before.abs_().mul_(self.relative).add_(self.absolute).div_(delta.abs())
+        ratios.masked_fill_(delta == 0, torch.inf)  # 0 / 0 where a weight that may not move did not
+        parts = torch.split(ratios, [part.numel() for part in deltas])
         least = [
-            ratio.amin() if rows is None else ratio.flatten(1).amin(1)
-            for ratio, rows in zip(ratios, moves.rows, strict=True)
+            part.amin() if rows is None else part.view(len(rows), -1).amin(1)
+            for part, rows in zip(parts, moves.rows, strict=True)
         ]
-        return [factor.clamp(max=1).nan_to_num(0.0) for factor in least]
+        sizes = [part.numel() for part in least]
+        bounded = torch.cat([part.reshape(-1) for part in least]).clamp_(max=1).nan_to_num_(0.0)
+        return [part.view(own.shape) for part, own in zip(torch.split(bounded, sizes), least, strict=True)]
 
 
 def clippy_adagrad(
@@ -132,10 +142,12 @@ def clippy_adagrad(
     return Clippy(DelayedAdagrad(parameters, lr=lr), relative=relative, absolute=absolute)
 
 
-def _put(parameter: Tensor, rows: Tensor | None, before: Tensor, delta: Tensor, factor: Tensor) -> None:
-    """``w ← w + σ Δ``; where σ is 0 the step may hold what is not finite, so it is not multiplied."""
+def _put(parameter: Tensor, rows: Tensor | None, before: Tensor, delta: Tensor, factor: Tensor) -> Tensor:
+    """``w ← w + σ Δ``; where σ is 0 the step may hold what is not finite, so it is not multiplied. Returns the step."""
+    scale = factor.view(-1, *(1,) * (delta.dim() - 1)) if rows is not None else factor  # [K, 1, ...]
+    taken = torch.where(scale > 0, scale * delta, 0.0)
     if rows is None:
-        parameter.copy_(before + factor * delta if factor > 0 else before)
-        return
-    scale = factor.view(-1, *(1,) * (delta.dim() - 1))  # [K, 1, ...]
-    parameter[rows] = torch.where(scale > 0, before + scale * delta, before)
+        parameter.copy_(before + taken)
+    else:
+        parameter[rows] = before + taken
+    return taken

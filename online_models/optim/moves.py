@@ -41,11 +41,17 @@ class Moves:
         now = [parameter if rows is None else parameter[rows] for parameter, rows in places]
         return list(torch._foreach_sub(now, self.before)) if now else []
 
-    def relative(self) -> float:
-        """Length of the whole step over the length of the weights that it moved: ``‖Δ‖ / ‖w‖``."""
+    def relative(self, deltas: list[Tensor] | None = None) -> float:
+        """Length of the whole step over the length of the weights that it moved: ``‖Δ‖ / ‖w‖``.
+
+        Parameters
+        ----------
+        deltas
+            What :meth:`deltas` returns, where it is known already.
+        """
         if not self.before:
             return 0.0
-        step = torch.nn.utils.get_total_norm(self.deltas())
+        step = torch.nn.utils.get_total_norm(self.deltas() if deltas is None else deltas)
         return float(step / torch.nn.utils.get_total_norm(self.before).clamp(min=1e-12))
 
 

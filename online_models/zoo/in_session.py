@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from online_models.batch import Batch
 from online_models.encoders.intents import Intent, age_labels, category_overlap, familiarity_labels
+from online_models.encoders.length_groups import history_lengths, length_groups
 from online_models.encoders.session_core import SessionCore, SessionSizes
 from online_models.served import ServedRanker, ServedSizes
 from online_models.vocabulary import ACTIONS, AGE_EDGES_DAYS, CATEGORY_BUCKETS, FAMILIARITIES
@@ -95,6 +98,10 @@ class InSessionRanker(ServedRanker):
         """Listwise loss, retrieval loss and intents' losses; returns (scalar, logits [B, N])."""
         total, logits, intents = self._losses(batch)
         return total + self._intents(batch, intents), logits
+
+    def _groups(self, history_items: Tensor) -> list[tuple[NDArray[np.int64], int]]:
+        """Put short histories apart from long ones: padding teaches nothing and costs as much."""
+        return length_groups(history_lengths(history_items.cpu().numpy()))
 
     def outputs(self) -> tuple[str, ...]:
         """Logits, weights, and the probabilities of every intent."""

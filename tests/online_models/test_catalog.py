@@ -105,3 +105,14 @@ def test_rows_stay_consistent_and_resume_exactly(
         assert all(catalog.id_of(row) == item for item, row in held.items())
     assert state_tree.equal(catalog.state_dict(), resumed.state_dict())
     assert catalog.take_freed() == resumed.take_freed()
+
+
+def test_used_is_above_every_row_that_was_ever_held() -> None:
+    catalog = Catalog(rows=8)
+    assert catalog.used == 2
+    rows = [catalog.admit(item_id, 1.0) for item_id in "abc"]
+    catalog.remove("c")
+    assert catalog.used == max(rows) + 1
+    again = Catalog(rows=8)
+    again.load_state_dict(catalog.state_dict())
+    assert again.used == catalog.used

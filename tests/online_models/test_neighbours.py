@@ -66,3 +66,21 @@ def test_what_is_cleared_is_gone_wherever_it_stood() -> None:
     assert counts.counts.sum() == 2, "no count outlives its partner"
     add(counts, 2, 5)
     assert pairs_of(counts, 2) == {4: 1.0, 5: 1.0}, "the place is free again"
+
+
+def test_a_batch_of_pairs_counts_like_one_after_the_other() -> None:
+    random = np.random.default_rng(1)
+    rows, partners = random.integers(2, 30, 400), random.integers(2, 30, 400)
+    amounts = random.integers(1, 4, 400).astype(np.float32)
+    together, apart = PairCounts(rows=30, width=28), PairCounts(rows=30, width=28)
+    together.add(rows, partners, amounts)
+    for row, partner, amount in zip(rows, partners, amounts, strict=True):
+        apart.add(np.array([row]), np.array([partner]), np.array([amount]))
+    assert all(pairs_of(together, row) == pairs_of(apart, row) for row in range(30))
+
+
+def test_newcomers_of_one_batch_make_room_one_after_the_other() -> None:
+    counts = PairCounts(rows=6, width=2)
+    add(counts, 2, 3, amount=5.0)
+    counts.add(np.array([2, 2, 2]), np.array([3, 4, 5]), np.array([1.0, 1.0, 2.0]))
+    assert pairs_of(counts, 2) == {3: 6.0, 5: 2.0}

@@ -39,9 +39,9 @@ def smaller(settings: Settings, **changes: Any) -> Settings:
 class TestLearning:
     def test_test_then_learn(self, student: Student, walk, monkeypatch: pytest.MonkeyPatch) -> None:
         order: list[str] = []
-        score, learn = student.network.learner.score, student.network.learner.learn
+        score, learn = student.network.score, student.network.learner.learn
         count = student.memory.counting["item_knn"].learn
-        monkeypatch.setattr(student.network.learner, "score", lambda *a: (order.append("score"), score(*a))[1])
+        monkeypatch.setattr(student.network, "score", lambda batch: (order.append("score"), score(batch))[1])
         monkeypatch.setattr(student.network.learner, "learn", lambda b: (order.append("learn"), learn(b))[1])
         monkeypatch.setattr(
             student.memory.counting["item_knn"], "learn", lambda b: (order.append("count"), count(b))[1]
@@ -49,6 +49,33 @@ class TestLearning:
         student.replay.share = 0
         student.learn(walk(8))
         assert order == ["score", "learn", "count"]
+
+    def test_users_are_encoded_once_a_batch_and_anew_after_a_step(
+        self, student: Student, walk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        student.replay.share, student.tested_every = 0, 1
+        student.learn(walk(40))  # from now on the model retrieves
+        encoded: list[torch.Tensor] = []
+        encode = student.network.ranker.user_vectors
+        monkeypatch.setattr(student.network.ranker, "user_vectors", lambda c: (encoded.append(c), encode(c))[1])
+        student.learn(walk(8, 40))
+        assert len(encoded) == 1, "for retrieval, for the test and for the drift monitor"
+        context = student.memory.builder.context(walk(8, 48))
+        before = student.network.user_vectors(context)
+        assert torch.equal(before, student.network.user_vectors(context)) and len(encoded) == 2
+        student.learn(walk(8, 48))
+        assert not torch.equal(before, student.network.user_vectors(context))
+
+    def test_behind_nothing_is_replayed_and_every_example_is_learnt(self, student: Student, walk) -> None:
+        student.replay.share = 1.0
+        for first in range(0, 128, 8):
+            plotted = student.learn(walk(8, first), behind=True)
+        assert student.learned == 128 and student.network.learner.steps == 16, "one step a batch"
+        assert plotted["shed_replay"] == 1
+        assert len(student.replay.state_dict()["batches"]) == 16, "what comes meanwhile is kept all the same"
+        tested = 128 // 8 // (4 * student.tested_every)
+        assert len(student.prequential._ranks["served"]) == tested * 8
+        assert "shed_replay" not in student.learn(walk(8, 128)) and student.network.learner.steps == 18
 
     def test_a_first_sighting_is_a_miss_however_good_the_learner(self, student: Student, example) -> None:
         student.learn([example(1, "u", "a")])

@@ -14,6 +14,7 @@ from feature_store.user_state import ItemInfo
 from online_models import state_tree
 from streamer import examples, metrics, topics, trainer
 from streamer.errors import HeadwaterError
+from streamer.example_stream import MicroBatchSize
 from streamer.examples import Example
 from streamer.settings import Settings
 from streamer.trainer import Trainer, create_app
@@ -141,6 +142,23 @@ async def test_lag_is_what_lies_behind_the_last_one_applied(start, broker: Broke
     await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
     lag = metrics.CONSUMER_LAG.labels(topic=topics.EXAMPLES.name, partition="0")
     assert lag._value.get() == 12
+
+
+async def test_behind_its_topic_a_trainer_takes_larger_batches_and_sheds(
+    small_settings: Settings, broker: Broker, walk
+) -> None:
+    learning = small_settings.learning.model_copy(update={"shed_behind_examples": 100, "replay_share": 1.0})
+    size = MicroBatchSize(least=8, most=32)
+    one = Trainer(small_settings.model_copy(update={"learning": learning}), size)
+    before = float(shown().get('headwater_learning_shed_total{learner="student",what="replay"}', 0))
+    broker.ends = {0: 500}
+    for first in (0, 8, 16):
+        await one.handle(broker.events(walk(8, first), first), broker.seek, broker.highwater)
+    assert size.now == 32 and one.student.learned == 24 and one.student.network.learner.steps == 3
+    assert float(shown()['headwater_learning_shed_total{learner="student",what="replay"}']) == before + 2
+    broker.ends = {0: 32}
+    await one.handle(broker.events(walk(8, 24), 24), broker.seek, broker.highwater)
+    assert size.now == 8 and one.student.network.learner.steps == 5, "caught up: it replays again"
 
 
 def shown() -> dict[str, str]:

@@ -220,3 +220,15 @@ def test_a_burst_after_which_adagrad_is_worse_than_a_coin_leaves_clippy_as_it_wa
     for bounded in (lambda parameters: Clippy(adagrad(parameters)), partial(clippy_adagrad, lr=0.3)):
         before, after = losses_around_a_burst(bounded, seed)
         assert before < 0.2 and after < 0.2
+
+
+def test_the_update_ratio_is_of_the_step_that_was_taken() -> None:
+    weight, table = nn.Parameter(torch.tensor([3.0, 4.0])), nn.Embedding(3, 1, sparse=True)
+    clippy = Clippy(SGD([weight, table.weight]), relative=0.5, absolute=0.0)
+    before = [weight.detach().clone(), table.weight.detach().clone()[[2]]]
+    (100 * weight.sum() + 0.001 * table(torch.tensor([2])).sum()).backward()
+    clippy.step()
+    moved = torch.cat([weight.detach() - before[0], (table.weight.detach()[[2]] - before[1]).flatten()])
+    expected = moved.norm() / torch.cat([part.flatten() for part in before]).norm()
+    assert clippy.factors[weight] < 1
+    assert clippy.update_ratio() == pytest.approx(float(expected))

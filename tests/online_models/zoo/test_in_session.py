@@ -164,7 +164,7 @@ class TestCategories:
 class TestGraphs:
     def test_the_rank_graph_is_the_ranker(self) -> None:
         model, batch = ranker(), example_batch(seed=4)
-        assert torch.equal(outputs(model, batch)["logits"], scores(model, batch))
+        torch.testing.assert_close(outputs(model, batch)["logits"], scores(model, batch), atol=1e-5, rtol=1e-5)
 
     def test_user_vectors_are_what_the_encode_graph_gives(self) -> None:
         model, batch = ranker(), example_batch(seed=4)
@@ -173,7 +173,7 @@ class TestGraphs:
         with torch.no_grad():
             encoded = graph.module(**{name: inputs[name] for name in graph.inputs})[0]
         assert encoded.shape == (len(batch), 16)
-        assert torch.equal(model.user_vectors(batch.context), encoded)
+        torch.testing.assert_close(model.user_vectors(batch.context), encoded, atol=1e-5, rtol=1e-5)
 
     def test_item_vectors_stay_outside(self) -> None:
         model = ranker()

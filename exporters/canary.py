@@ -88,7 +88,7 @@ class Canary:
         self.rules, self._clock = rules, clock
         self.trial: LoadedModel | None = None
         self._arms = {STABLE: Arm(), CANARY: Arm()}
-        self._users = Assignment({STABLE: 1 - rules.share, CANARY: rules.share}, f"canary\0{salt}")
+        self._users, self._salt = _users(rules, salt), salt
         self._began = 0.0
         self._lock = threading.Lock()
 
@@ -106,6 +106,17 @@ class Canary:
         with self._lock:
             self._arms = {STABLE: Arm(), CANARY: Arm()}
             self.trial, self._began = model, self._clock()
+
+    def change(self, rules: CanaryRules, salt: str = "") -> None:
+        """Go on by other rules, a trial under way too: where other users try, both arms count anew; its time runs on.
+
+        Without a share the trial is due at once.
+        """
+        with self._lock:
+            if (rules.share, salt) != (self.rules.share, self._salt):
+                self._users, self._salt = _users(rules, salt), salt
+                self._arms = {STABLE: Arm(), CANARY: Arm()} if rules.share > 0 else self._arms
+            self.rules = rules
 
     def end(self) -> None:
         """End the trial: everybody gets what serves."""
@@ -135,7 +146,7 @@ class Canary:
     def due(self) -> bool:
         """Whether the trial has seen enough, or run long enough."""
         seconds = self._clock() - self._began
-        return seconds >= self.rules.seconds or self._arms[CANARY].lists >= self.rules.lists
+        return not self.on or seconds >= self.rules.seconds or self._arms[CANARY].lists >= self.rules.lists
 
     def describe(self) -> dict[str, Any] | None:
         """Show the trial under way; None without one."""
@@ -160,3 +171,7 @@ class Canary:
         if now - before - doubt <= self.rules.margin:
             return ""
         return f"{now:.1%} of {new.lists} lists are fall-backs, against {before:.1%} of {old.lists}"
+
+
+def _users(rules: CanaryRules, salt: str) -> Assignment:
+    return Assignment({STABLE: 1 - rules.share, CANARY: rules.share}, f"canary\0{salt}")

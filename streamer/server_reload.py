@@ -19,7 +19,7 @@ from exporters.services import Services
 from streamer import events
 from streamer.http_door import KafkaDoor
 from streamer.logs import set_level
-from streamer.server_settings import access_log_of, keys_of, limits_of, rate_of
+from streamer.server_settings import access_log_of, canary_rules_of, keys_of, limits_of, rate_of
 from streamer.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,11 @@ LIVE = frozenset(
         "serving.sources_ms",
         "serving.stability_margin",
         "serving.max_body_bytes",
+        "serving.max_candidates",
         "serving.max_results",
+        "serving.canary_share",
+        "serving.canary_seconds",
+        "serving.canary_lists",
         "serving.students",
         "serving.assignment_salt",
         "events.earliest_event_time_ms",
@@ -116,9 +120,12 @@ class Reloader:
         serving, services = settings.serving, self._services
         limits, keys, rate, lines = limits_of(settings), keys_of(serving), rate_of(serving), access_log_of(settings)
         assignment = Assignment(serving.students, serving.assignment_salt)
-        event_limits = events.Limits(**settings.events.model_dump())
+        event_limits, canary_rules = events.Limits(**settings.events.model_dump()), canary_rules_of(serving)
         services.limits, services.keys, services.rate.rate, services.access_log = limits, keys, rate, lines
         services.students.assignment = assignment
+        for student in services.students:
+            if student.canary is not None:
+                student.canary.change(canary_rules, serving.assignment_salt)
         self._door.limits = event_limits
         set_level(settings.logs.level)
         self.settings = settings

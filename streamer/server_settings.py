@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporters.access_log import AccessLog
+from exporters.canary import CanaryRules
 from exporters.keys import Keys
 from exporters.lifecycle import Grace
 from exporters.limits import Limits
@@ -39,6 +40,15 @@ def keys_of(serving: Serving) -> Keys:
 def rate_of(serving: Serving) -> Rate:
     """How much one caller may send."""
     return Rate(per_second=serving.rate_per_second, burst=serving.rate_burst)
+
+
+def canary_rules_of(serving: Serving) -> CanaryRules:
+    """How new versions are tried.
+
+    >>> canary_rules_of(Serving(canary_share=0.1)).share
+    0.1
+    """
+    return CanaryRules(share=serving.canary_share, seconds=serving.canary_seconds, lists=serving.canary_lists)
 
 
 def grace_of(serving: Serving) -> Grace:

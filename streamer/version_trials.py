@@ -6,14 +6,17 @@ import logging
 import time
 from collections.abc import Callable
 
+from msgspec import structs
+
 from exporters import metrics
 from exporters.announcements import Announcement
-from exporters.canary import Canary, CanaryRules
+from exporters.canary import Canary
 from exporters.errors import ExporterError
 from exporters.manifest import Trial
 from exporters.publish import announcement_of
 from exporters.registry import Registry
 from exporters.runtime import ModelHost
+from streamer.server_settings import canary_rules_of
 from streamer.settings import Serving
 
 _log = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class VersionTrials:
         self.host, self.canary = host, canary
         self._registry, self._send = registry, send
         self._waiting = ""
+        self._noted: Trial | None = None
 
     @property
     def under_way(self) -> bool:
@@ -63,9 +67,7 @@ class VersionTrials:
             _log.warning("%s %s is not tried: %s", self.host.name, version, error)
             return True
         self.canary.begin(model)
-        trial = Trial(version=version, stable=self.host.version, share=self.canary.rules.share, since_ms=_now_ms())
-        self._registry.note_trial(self.host.name, trial)
-        _log.info("%s %s is on trial with %.0f %% of the users", self.host.name, version, 100 * trial.share)
+        self._note(Trial(version=version, stable=self.host.version, share=self.canary.rules.share, since_ms=_now_ms()))
         return True
 
     def resume(self) -> None:
@@ -95,8 +97,10 @@ class VersionTrials:
             metrics.CANARIES.labels(self.host.name, "passed").inc()
             waiting = self._waiting
             self.cancel()
-            if waiting:
-                self.offer(waiting)
+            if waiting and not self.offer(waiting):
+                self.host.swap(waiting)  # trials have been turned off
+        elif self._noted is not None and self._noted.share != self.canary.rules.share:  # a reload
+            self._note(structs.replace(self._noted, share=self.canary.rules.share))
 
     def cancel(self) -> None:
         """Forget the trial; what serves goes on serving."""
@@ -104,6 +108,12 @@ class VersionTrials:
         if self.under_way:
             self.canary.end()
             self._registry.note_trial(self.host.name, None)
+            self._noted = None
+
+    def _note(self, trial: Trial) -> None:
+        self._registry.note_trial(self.host.name, trial)
+        self._noted = trial
+        _log.info("%s %s is on trial with %.0f %% of the users", self.host.name, trial.version, 100 * trial.share)
 
     def _refuse(self, version: str, reason: str) -> None:
         _log.warning("%s %s is refused: %s", self.host.name, version, reason)
@@ -126,8 +136,7 @@ class VersionTrials:
 
 def canary_of(serving: Serving) -> Canary:
     """Make the canary of the settings."""
-    rules = CanaryRules(share=serving.canary_share, seconds=serving.canary_seconds, lists=serving.canary_lists)
-    return Canary(rules, serving.assignment_salt)
+    return Canary(canary_rules_of(serving), serving.assignment_salt)
 
 
 def _now_ms() -> int:

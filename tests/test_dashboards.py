@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 NAME = re.compile(r"\bheadwater_[a-z0-9_]+")
+WITHOUT_PANEL = {
+    "headwater_serving_model_info": "a new series for every version, seconds apart; GET /models shows what serves",
+    "headwater_trainer_info": "constant; joined to other series, see docs/operations.md, two students side by side",
+}
 
 
 def series(metric: MetricWrapperBase) -> set[str]:
@@ -36,18 +40,25 @@ def series(metric: MetricWrapperBase) -> set[str]:
     return {name}
 
 
-def known() -> dict[str, tuple[str, ...]]:
-    """Every series of our processes with its label names."""
+def exported() -> list[MetricWrapperBase]:
+    """Every metric of our processes."""
     modules = [
         import_module(found.name)
         for package in (streamer, exporters)
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         if found.name.split(".")[-1] == "metrics"
     ]
-    metrics = [
-        metric for module in modules for metric in vars(module).values() if isinstance(metric, MetricWrapperBase)
-    ]
-    return {name: tuple(metric._labelnames) for metric in metrics for name in series(metric)}
+    return [metric for module in modules for metric in vars(module).values() if isinstance(metric, MetricWrapperBase)]
+
+
+def known() -> dict[str, tuple[str, ...]]:
+    """Every series of our processes with its label names."""
+    return {name: tuple(metric._labelnames) for metric in exported() for name in series(metric)}
+
+
+def series_by_metric() -> list[set[str]]:
+    """Name the series of each metric together: a panel on one of them shows the metric."""
+    return [series(metric) for metric in exported()]
 
 
 def queries() -> list[tuple[str, str]]:
@@ -105,6 +116,12 @@ def test_query_names_existing_metrics_and_labels(where: str, query: str) -> None
     for name, matchers in re.findall(r"(headwater_[a-z0-9_]+)\{([^}]*)\}", query):
         for label in re.findall(r"(\w+)\s*[=!]", matchers):
             assert label in {*series_of[name], "job", "instance", "le"}, f"{where}: {name} has no label {label}"
+
+
+def test_every_metric_has_a_panel_or_a_reason_for_none() -> None:
+    named = {name for where, query in queries() if not where.startswith("alert ") for name in NAME.findall(query)}
+    without = {names for names in map(frozenset, series_by_metric()) if not names & named}
+    assert {name for names in without for name in names} == set(WITHOUT_PANEL)
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])

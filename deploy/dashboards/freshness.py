@@ -60,5 +60,61 @@ PAGE = Page(
             },
             about="Alert: WeightsStandStill.",
         ),
+        Panel(
+            title="How far the servers are behind",
+            width=8,
+            queries={"{{topic}}": or_zero("max by (topic) (headwater_serving_lag_records)")},
+            about="Records that the slowest server has not applied. Alert: ServerBehind.",
+        ),
+        Panel(
+            title="Silence of the broker at the servers",
+            unit="s",
+            width=8,
+            queries={"longest": 'max(headwater_serving_broker_silence_seconds{job="server"})'},
+            about="Seconds since the broker last answered. Alert: BrokerSilent.",
+        ),
+        Panel(
+            title="Served tables against the trainer's",
+            width=8,
+            queries={
+                "{{model}} {{table}}, buckets that differ": or_zero(
+                    "max by (model, table) (headwater_table_parity_buckets)"
+                ),
+                "{{model}}, comparisons that {{outcome}}, a second": or_zero(
+                    rate("headwater_table_parity_checks_total", by="model, outcome")
+                ),
+                "{{model}}, repairs asked for": or_zero("sum by (model) (headwater_table_parity_repairs_total)"),
+                "{{table}}, repairs answered": or_zero("sum by (table) (headwater_row_repairs_asked_total)"),
+            },
+            about="Alert: TablesDiffer.",
+        ),
+        Panel(
+            title="Rows refused",
+            unit="eps",
+            width=8,
+            queries={
+                "by a server: {{model}}, {{reason}}": or_zero(
+                    rate("headwater_serving_rows_refused_total", by="model, reason")
+                ),
+                "by the trainer: {{reason}}": or_zero(rate("headwater_rows_refused_total", by="reason")),
+            },
+            about="Alert: RowsRefused.",
+        ),
+        Panel(
+            title="Held back",
+            width=8,
+            queries={
+                "publishing of {{model}}": or_zero("max by (model) (headwater_publishing_held_ratio)"),
+                "vectors of {{model}}": or_zero("max by (model) (headwater_vectors_held_ratio)"),
+            },
+            about="1 while it lasts. Alert: PublishingHeld.",
+        ),
+        Panel(
+            title="Time of a comparison of tables",
+            unit="s",
+            width=8,
+            queries={"{{table}}": or_zero("max by (table) (headwater_table_parity_seconds)")},
+            about="No row is applied meanwhile.",
+        ),
     ),
 )

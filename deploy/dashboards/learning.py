@@ -25,7 +25,11 @@ PAGE = Page(
             title="Examples learned",
             unit="eps",
             width=8,
-            queries={"{{job}}": rate('headwater_examples_learned_total{job=~"trainer.*"}', by="job")},
+            queries={
+                "{{job}}": rate('headwater_examples_learned_total{job=~"trainer.*"}', by="job"),
+                "{{learner}} leaves out: {{what}}": or_zero(rate("headwater_learning_shed_total", by="learner, what")),
+            },
+            about="What a trainer leaves out to catch up is replay and tests; every example is learnt.",
         ),
         Panel(
             title="Time of a snapshot",
@@ -86,6 +90,18 @@ PAGE = Page(
                 "versions": or_zero('sum(headwater_published_models_total{kind="foundation"})'),
                 "residual": "max(headwater_foundation_alignment_residual_ratio)",
             },
+        ),
+        Panel(
+            title="Foundation model: training",
+            queries={
+                "{{kind}} windows a second": or_zero(rate("headwater_foundation_windows_total", by="kind")),
+                "steps behind the version": "max(headwater_foundation_version_steps)",
+            },
+        ),
+        Panel(
+            title="Foundation model: time of a refresh",
+            unit="s",
+            queries={"p95": or_zero(quantile(0.95, "headwater_foundation_refresh_seconds", window="30m"))},
         ),
     ),
 )

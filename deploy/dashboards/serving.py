@@ -84,5 +84,63 @@ PAGE = Page(
                 ),
             },
         ),
+        Panel(
+            title="Online store: reads that failed or took too long",
+            unit="reqps",
+            width=8,
+            queries={
+                "bad reads": rate("headwater_serving_store_failures_total"),
+                "servers without a store": 'count(headwater_serving_store_up{job="server"} == 0) or on () vector(0)',
+            },
+            about="Alert: StoreGone.",
+        ),
+        Panel(
+            title="Encoded sessions",
+            unit="reqps",
+            width=8,
+            queries={"{{how}}": or_zero(rate("headwater_serving_session_states_total", by="how"))},
+            about="Kept: the session had not changed since its last list, and was not encoded again.",
+        ),
+        Panel(
+            title="Sources that lists went without",
+            unit="reqps",
+            width=8,
+            queries={
+                "{{source}}, {{why}}": or_zero(rate("headwater_serving_sources_left_out_total", by="source, why"))
+            },
+        ),
+        Panel(
+            title="Requests under way, and turned away for their rate",
+            width=8,
+            queries={
+                "under way": "sum(headwater_http_under_way)",
+                "{{caller}}, too many a second": or_zero(rate("headwater_http_rate_limited_total", by="caller")),
+            },
+        ),
+        Panel(
+            title="Vector index: time to arrange it anew",
+            unit="s",
+            width=8,
+            queries={
+                "mean": or_zero(
+                    "sum(rate(headwater_serving_index_arranged_seconds_sum[30m]))"
+                    " / sum(rate(headwater_serving_index_arranged_seconds_count[30m]))"
+                ),
+                "p95": or_zero(quantile(0.95, "headwater_serving_index_arranged_seconds", window="30m")),
+            },
+            about="In the background, of large catalogues alone; searches go on in the old arrangement meanwhile.",
+        ),
+        Panel(
+            title="Trials, reloads, graphs without their provider",
+            width=8,
+            queries={
+                "trial of {{model}} {{outcome}}": or_zero("sum by (model, outcome) (headwater_serving_canaries_total)"),
+                "reload {{outcome}}": or_zero("sum by (outcome) (headwater_serving_reloads_total)"),
+                "without {{provider}}, {{when}}": or_zero(
+                    "sum by (provider, when) (headwater_serving_provider_fallbacks_total)"
+                ),
+            },
+            about="Since the servers' start. Alerts: CanaryRefused, ProviderFallback.",
+        ),
     ),
 )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rich.table import Table
+from rich.markup import escape
+
+from streamer.wide_table import WideTable
 
 
-def table_of(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+def table_of(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]]) -> WideTable:
     """Lay out rows; the first column is text, the others are figures."""
-    table = Table(title=title)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
+    table = WideTable(title, headings, text=("note",))
     for row in rows:
-        table.add_row(*(shown(value) for value in row))
+        table.add_row(*(escape(shown(value)) for value in row))
     return table
 
 
@@ -31,7 +31,7 @@ def shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def serve_tables(report: Mapping[str, Any]) -> Iterator[Table]:
+def serve_tables(report: Mapping[str, Any]) -> Iterator[WideTable]:
     """Rates, stages and the floors of the same run; times in milliseconds, each table within 80 columns."""
     world, measured = report["world"], report["serve"]
     size = f"{world['items']:,} items, {world['users']:,} users, {world['online_store']}"
@@ -63,7 +63,7 @@ def _floor_rows(floors: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
             yield name + (f" at {one['rate']:g}/s" if "rate" in one else ""), *_times(one)
 
 
-def freshness_table(found: Iterable[Mapping[str, Any]]) -> Table:
+def freshness_table(found: Iterable[Mapping[str, Any]]) -> WideTable:
     """One line a rate: p50 and p95 of each way."""
     ways = ("session", "rows", "dense")
     headings = ("events/s", "learnt/s", "left", "kept up", *(f"{way} {p}" for way in ways for p in ("p50", "p95")))
@@ -80,7 +80,7 @@ def freshness_table(found: Iterable[Mapping[str, Any]]) -> Table:
     return table_of("milliseconds from the publication of an event until it shows", headings, rows)
 
 
-def ingest_table(report: Mapping[str, Any]) -> Table:
+def ingest_table(report: Mapping[str, Any]) -> WideTable:
     """Show publishing alone (the floor), the worker, and the door by the size of a request."""
     worker = report["worker"]
     rows: list[tuple[object, ...]] = [
@@ -94,7 +94,7 @@ def ingest_table(report: Mapping[str, Any]) -> Table:
     return table_of(f"{report['events']:,} events of {report['source']}", headings, rows)
 
 
-def retrieve_table(title: str, found: Iterable[Mapping[str, Any]]) -> Table:
+def retrieve_table(title: str, found: Iterable[Mapping[str, Any]]) -> WideTable:
     """One line a kind of search; times in milliseconds."""
     figures = ("recall@100", "p50_ms", "p99_ms", "cpu_p99_ms", "megabytes", "build_s", "build_cpu_s", "note")
     sized = [{**one, "megabytes": one["bytes"] / 1e6 if "bytes" in one else None} for one in found]
@@ -102,7 +102,7 @@ def retrieve_table(title: str, found: Iterable[Mapping[str, Any]]) -> Table:
     return table_of(title, ("kind", "recall", "p50", "p99", "CPU p99", "MB", "build s", "CPU s", "note"), rows)
 
 
-def recovery_table(report: Mapping[str, Any]) -> Table:
+def recovery_table(report: Mapping[str, Any]) -> WideTable:
     """One line a process: seconds without a kill and with one."""
     rows = [(name, one["usual_s"], one["recovered_s"]) for name, one in report["processes"].items()]
     return table_of(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from streamer.bench.learn import FORMS, LearningSpeed, measure
 from streamer.commands.reporting import progress_bar, write_json
 from streamer.evaluation.data import load
 from streamer.settings import Settings
+from streamer.wide_table import WideTable
 
 app = typer.Typer(no_args_is_help=True, help="Measure the parts on this machine.")
 
@@ -149,7 +149,9 @@ def retrieve(
     dimension: int = typer.Option(64, min=2, help="D of the vectors."),
     data: str = typer.Option("clustered", help="clustered (as items are) or gaussian (without structure), or both."),
     kinds: str = typer.Option(
-        "exact,served,faiss-ivf-128,usearch-f32-1024", help="What searches; peers need `headwater[bench]`."
+        "exact,served,faiss-ivf-128,usearch-f32-1024",
+        help="What searches; peers need the extra `bench` of headwater.",
+        show_default="exact, served, faiss-ivf-128, usearch-f32-1024",
     ),
     queries: int = typer.Option(1_000, min=10, help="One after another."),
     moving: int = typer.Option(1_000, min=0, help="The served index once more while so many vectors a second move."),
@@ -203,10 +205,9 @@ def _figures(speed: LearningSpeed) -> dict[str, float]:
     }
 
 
-def _table(title: str, found: list[LearningSpeed]) -> Table:
-    table = Table(title=title)
-    for heading in ("form", "events", "learnt/s", "tested and learnt/s", "hr@10", "untied", "ndcg@10"):
-        table.add_column(heading, justify="left" if heading == "form" else "right")
+def _table(title: str, found: list[LearningSpeed]) -> WideTable:
+    headings = ("form", "events", "learnt/s", "tested and learnt/s", "hr@10", "untied", "ndcg@10")
+    table = WideTable(title, headings)
     for speed in found:
         rates = (speed.learnt_per_second, speed.tested_and_learnt_per_second)
         quality = (speed.metrics.get(name) for name in ("hr@10", "hr@10_untied", "ndcg@10"))

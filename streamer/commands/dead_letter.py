@@ -35,11 +35,16 @@ def list_letters(
     json_path: Path | None = _JSON,
 ) -> None:
     """List letters, oldest first, with their offset, reason and origin."""
-    table, reasons = Table("offset", "time (UTC)", "reason", "from", "message"), Counter[str]()
+    table, reasons = Table(), Counter[str]()
+    for heading in ("offset", "time (UTC), from", "reason", "message"):
+        table.add_column(heading, overflow="fold")
     for offset, letter in dead_letter.read(_servers(bootstrap_servers), reason, limit):
         reasons[letter.reason] += 1
         table.add_row(
-            str(offset), _moment(letter.time_ms), Text(letter.reason), Text(_origin(letter)), Text(letter.message)
+            str(offset),
+            Text(f"{_moment(letter.time_ms)}\n{_origin(letter)}"),
+            Text(letter.reason),
+            Text(letter.message),
         )
     console = Console()
     if table.row_count:

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from exporters import manifest
 from exporters.errors import ExporterError
@@ -18,6 +17,7 @@ from exporters.registry import Registry
 from exporters.runtime import RankerSession
 from streamer.errors import HeadwaterError
 from streamer.settings import Settings
+from streamer.wide_table import WideTable
 
 
 def command(
@@ -72,9 +72,10 @@ def write(registry: Registry, chosen: Manifest, folder: Path) -> dict[str, Any]:
     return {"name": chosen.name, "version": chosen.version, "folder": str(folder), "graphs": graphs}
 
 
-def table(report: dict[str, Any]) -> Table:
+def table(report: dict[str, Any]) -> WideTable:
     """Lay the graphs out for a terminal."""
-    drawn = Table("graph", "file", "inputs", "outputs", title=f"{report['name']} {report['version']}")
+    headings = ("graph", "file", "inputs", "outputs")
+    drawn = WideTable(f"{report['name']} {report['version']}", headings, text=headings)
     for name, graph in report["graphs"].items():
         inputs = "\n".join(f"{key} {shape}" for key, shape in graph["inputs"].items())
         drawn.add_row(name, graph["file"], inputs, "\n".join(graph["outputs"]))

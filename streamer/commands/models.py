@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from exporters.errors import ExporterError
 from exporters.registry import Registry
 from streamer.errors import HeadwaterError
 from streamer.settings import Settings
+from streamer.wide_table import WideTable
 
 
 def command(
@@ -91,12 +91,10 @@ def holds(listed: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def table(listed: list[dict[str, Any]]) -> Table:
+def table(listed: list[dict[str, Any]]) -> WideTable:
     """Lay the versions out for a terminal."""
-    drawn = Table("model")
-    drawn.add_column("version", no_wrap=True)
-    for title in ("state", "published (UTC)", "step", "parity", "metrics"):
-        drawn.add_column(title)
+    headings = ("model", "version", "state", "published (UTC)", "step", "parity", "metrics")
+    drawn = WideTable("", headings, keys=2, text=("state", "published (UTC)", "metrics"))
     for entry in listed:
         parity = max(entry.get("parity", {}).values(), default=None)
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in entry.get("metrics", {}).items())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from streamer.settings import Settings
 from streamer.topics import TopicState, create_topics, describe
+from streamer.wide_table import WideTable
 
 
 def command(
@@ -22,9 +22,9 @@ def command(
         raise typer.Exit(1)
 
 
-def table(states: list[TopicState], created: set[str]) -> Table:
+def table(states: list[TopicState], created: set[str]) -> WideTable:
     """Lay the topics out for a terminal."""
-    drawn = Table("topic", "key", "partitions", "kept", "state")
+    drawn = WideTable("", ("topic", "key", "partitions", "kept", "state"), text=("key", "kept", "state"))
     for state in states:
         told = "; ".join(state.differences) or ("created" if state.topic.name in created else "as set")
         drawn.add_row(state.topic.name, state.topic.key, str(state.partitions), _kept(state), told)

@@ -68,6 +68,8 @@ def show(found: Inspection, console: Console) -> None:
 
 def _summary(found: Inspection) -> Table:
     table = Table(show_header=False, title="events")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     first, last = _moment(found.first_event_time_ms), _moment(found.last_event_time_ms)
     quantiles = ", ".join(f"{name} {value:g}" for name, value in found.session_length_quantiles.items())
     for name, value in (
@@ -98,7 +100,9 @@ def _positions(found: Inspection) -> Table:
 
 
 def _findings(title: str, findings: dict[str, Finding]) -> Table:
-    table = Table("count", "what", "first ones", title=title)
+    table = Table(title=title)
+    for heading in ("count", "what", "first ones"):
+        table.add_column(heading, overflow="fold")
     for word, finding in sorted(findings.items(), key=lambda pair: -pair[1].count):
         meaning = f"{word}: {MEANINGS[word]}" if word in MEANINGS else word
         table.add_row(f"{finding.count:,}", meaning, Text("\n".join(finding.places[:_PLACES_SHOWN])))

@@ -50,5 +50,13 @@ def fine(part: str, said: str) -> Finding:
 
 
 def wrong(part: str, said: str, mend: str) -> Finding:
-    """Say what is wrong and what mends it."""
+    """Say what is wrong and what mends it.
+
+    Raises
+    ------
+    ValueError
+        There is no mend: the finding would pass for a good one.
+    """
+    if not mend.strip():
+        raise ValueError(f"{part}: {said!r} was given without a mend; say what to do")
     return Finding(part=part, said=said, mend=mend)

@@ -63,7 +63,7 @@ def _of_group(admin: KafkaAdminClient, group: str, topic: str, command: str, mos
     who = "unknown readers" if readers is None else f"{readers} readers"
     said = f"{group}: {who} of {topic}, {behind} messages behind"
     if behind > most_lag:
-        yield wrong("processes", said, "docs/operations.md#consumerlag")
+        yield wrong("processes", said, "start another process of its kind, or see docs/operations.md#consumerlag")
     else:
         yield fine("processes", said)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
+from streamer.wide_table import WideTable
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,9 @@ def cell(values: dict[str, Any], column: Column) -> str:
     return _short(value) + (f" ± {_short(spread)}" if spread else "")
 
 
-def terminal_table(report: dict[str, Any], columns: list[Column], title: str) -> Table:
+def terminal_table(report: dict[str, Any], columns: list[Column], title: str) -> WideTable:
     """One row a model, best figure of each column in bold."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("model", no_wrap=True)
-    for column in columns:
-        table.add_column(column.title, justify="right")
+    table = WideTable(title, ("model", *(column.title for column in columns)))
     for name, values in report["models"].items():
         cells = [cell(values, column) for column in columns]
         marks = [
@@ -102,13 +99,13 @@ def terminal_table(report: dict[str, Any], columns: list[Column], title: str) ->
     return table
 
 
-def teachers_table(report: dict[str, Any]) -> Table:
+def teachers_table(report: dict[str, Any]) -> WideTable:
     """One row a teacher: its costs, its own accuracy, the student's, and what the student gained."""
-    table = Table(title=f"teachers on {report['dataset']}, {report['method']} distillation", title_justify="left")
-    table.add_column("", no_wrap=True)
     titles = ("parameters", "label s/1,000", "learn s/1,000", "bytes a label", "its NDCG@10", "HR@10", "NDCG@10")
-    for title in (*titles, "gain HR@10", "gain NDCG@10"):
-        table.add_column(title, justify="right")
+    table = WideTable(
+        f"teachers on {report['dataset']}, {report['method']} distillation",
+        ("", *titles, "gain HR@10", "gain NDCG@10"),
+    )
     for name, values in report["models"].items():
         table.add_row(
             name, *_teacher_cells(values), *(cell(values, column) for column in ACCURACY[:2]), *_gains(values)

@@ -65,6 +65,8 @@ def test_pictures(prometheus: httpx.Client, tmp_path: Path) -> None:
     (name, minutes, values) = found[0]
     assert name == "half" and len(values) == render.POINTS + 1 and set(values) == {0.5}
     assert minutes[0] == pytest.approx(-5, abs=0.1) and minutes[-1] == pytest.approx(0, abs=0.1)
+    never_came = {"expr": "(sum by (job) (nothing_total) >= 0) or on () vector(0)", "legendFormat": "of {{job}}"}
+    assert [name for name, _, _ in render.series_of(prometheus, never_came, 5)] == [render.NOTHING_YET]
     render.picture(prometheus, dashboard, 5, tmp_path / "images" / "one.png")
     assert (tmp_path / "images" / "one.png").read_bytes().startswith(b"\x89PNG")
 

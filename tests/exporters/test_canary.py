@@ -80,3 +80,29 @@ def test_a_trial_ends_by_lists_and_is_described():
     assert tried.describe() is None
     tried.count_list("u1", fallback=True)
     assert tried._arms["stable"].lists + tried._arms["canary"].lists == 1200
+
+
+def test_other_rules_are_followed_in_the_middle_of_a_trial():
+    made_at[0] = 0.0
+    tried = canary()
+    serve(tried, 0.5, 0.5)
+    tried.change(CanaryRules(share=0.25, seconds=5))
+    assert tried.describe()["stable"]["lists"] > 0, "the same users try: what was counted counts"
+    made_at[0] = 5.0
+    assert tried.due()
+    tried.change(CanaryRules(share=0.5, seconds=6))
+    assert tried.describe() == {
+        "version": "000002-ab", "share": 0.5,
+        "stable": {"lists": 0, "hits": 0, "fallbacks": 0}, "canary": {"lists": 0, "hits": 0, "fallbacks": 0},
+    } and not tried.due()  # fmt: skip
+    before = {user for user in USERS if canary().tries(user)}
+    assert before < {user for user in USERS if tried.tries(user)}, "a larger share takes nobody back"
+    tried.change(CanaryRules(share=0.5, seconds=6), "other")
+    assert before - {user for user in USERS if tried.tries(user)}
+
+
+def test_turned_off_in_the_middle_of_a_trial_it_is_due_and_what_it_saw_counts():
+    bad = canary()
+    serve(bad, 0.1, 0.5)
+    bad.change(CanaryRules(fewest=30))
+    assert bad.due() and not any(bad.tries(user) for user in USERS) and "interactions" in bad.complaint()

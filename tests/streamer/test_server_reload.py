@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 
+from exporters.canary import Canary, CanaryRules
 from exporters.problem import Problem
 from exporters.rate_limit import Rate
 from streamer.events import Limits as EventLimits
 from streamer.http_door import KafkaDoor
-from streamer.serve import _services
+from streamer.serve import _services, composed
 from streamer.server_links import BrokerLink, StoreLink
 from streamer.server_reload import LIVE, Reloader, _flat
 from streamer.server_state import ServerState
@@ -114,3 +117,28 @@ async def test_a_file_that_has_gone_is_no_file_of_defaults(running):
 
 def test_every_live_setting_exists():
     assert set(_flat(Settings())) >= LIVE
+
+
+async def test_a_running_server_takes_over_the_canary_and_the_number_of_candidates(running):
+    running.write("max_candidates = 10\nmax_results = 100\n[kafka]\nbootstrap_servers = '127.0.0.1:1'\n")
+    async with (
+        composed(Settings(), cold=True) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client,
+    ):
+        eleven = {"user_id": "ada", "candidates": [f"i{number}" for number in range(11)]}
+        assert (await client.post("/rank", json=eleven)).json()["type"] == "urn:headwater:problem:slate_too_long"
+        canaries = [student.canary for student in app.state.services.students]
+        canaries[0].begin(SimpleNamespace(version="000002-ab"))  # nobody tries anything yet
+        running.write(
+            "max_candidates = 11\ncanary_share = 0.5\ncanary_seconds = 5\ncanary_lists = 7\n"
+            "assignment_salt = 'spring'\n[kafka]\nbootstrap_servers = '127.0.0.1:1'\n"
+        )
+        answer = (await client.post("/admin/reload")).json()
+        assert answer["needs_restart"] == {} and answer["changed"]["serving.canary_share"] == [0.0, 0.5]
+        assert len((await client.post("/rank", json=eleven)).json()["items"]) == 11
+        rules = [(one.rules.share, one.rules.seconds, one.rules.lists) for one in canaries]
+        assert len(rules) == 2 and set(rules) == {(0.5, 5.0, 7)}
+        trying = [user for user in map(str, range(50)) if canaries[0].tries(user)]
+        assert trying == [user for user in map(str, range(50)) if Canary(CanaryRules(share=0.5), "spring").tries(user)]
+        shown = (await client.get("/models")).json()
+        assert shown["students"]["student"]["canary"]["share"] == 0.5

@@ -42,7 +42,7 @@ def test_topics_are_created_once_and_described() -> None:
         states = describe(settings)
         assert [state.differences for state in states] == [[]] * len(topics.ALL)
         assert [state.partitions for state in states] == [3, 3, 3, 3, 1, 1, 1, 1]
-        assert table(states, {topics.EVENTS.name}).row_count == len(topics.ALL)
+        assert len(table(states, {topics.EVENTS.name}).rows) == len(topics.ALL)
 
 
 @pytest.mark.integration

@@ -110,3 +110,29 @@ def test_without_a_share_and_without_a_version_there_is_nothing_to_try(tmp_path:
     off = World(tmp_path, share=0.0)
     assert not off.trials.offer(off.publish(2))
     assert not canary_of(Serving()).on and canary_of(Serving(canary_share=0.1)).on
+
+
+def test_another_share_in_the_middle_of_a_trial_is_noted(world) -> None:
+    world.trials.offer(world.publish(2))
+    world.canary.change(CanaryRules(share=0.1, seconds=60))
+    world.trials.judge()
+    assert world.registry.trial("student").share == 0.1 and world.trials.under_way
+
+
+def test_turned_off_in_the_middle_of_a_trial_the_newest_version_serves_everybody(world) -> None:
+    world.trials.offer(world.publish(2))
+    newest = world.publish(3)
+    assert world.trials.offer(newest)
+    world.canary.change(CanaryRules())
+    world.trials.judge()
+    assert world.host.version == newest and not world.trials.under_way
+    assert world.registry.trial("student") is None
+
+
+def test_turned_off_in_the_middle_of_its_trial_a_worse_version_is_refused_all_the_same(world) -> None:
+    second = world.publish(2)
+    world.trials.offer(second)
+    world.serve(0.0)
+    world.canary.change(CanaryRules(fewest=30))
+    world.trials.judge()
+    assert world.host.version == world.first and world.told[0].version == second

@@ -6,14 +6,14 @@ import io
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
-from streamer.bench.tables import freshness_table, ingest_table, recovery_table, serve_tables
+from streamer.bench.tables import freshness_table, ingest_table, recovery_table, retrieve_table, serve_tables
+from streamer.wide_table import WideTable
 
 FIGURES = {"p50_ms": 1.25, "p90_ms": 2.5, "p99_ms": 9.75, "max_ms": 1_234.0}
 
 
-def text(*tables: Table, width: int = 220) -> str:
+def text(*tables: WideTable, width: int = 220) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width)
     for table in tables:
@@ -66,6 +66,23 @@ def test_freshness_says_whether_the_learner_kept_up(kept_up: bool, word: str) ->
     }  # fmt: skip
     shown = text(freshness_table([one]))
     assert word in shown and "19,000" in shown and "42" in shown
+
+
+def test_every_table_fits_80_columns() -> None:
+    way = {"p50_ms": 1_011.0, "p95_ms": 12_042.0}
+    rate = {
+        "events_per_s": 998.2, "learned_per_s": 701.0, "backlog": 19_000, "kept_up": True,
+        "session": way, "rows": way, "dense": way,
+    }  # fmt: skip
+    search = {
+        "kind": "served, cells on as many threads as asked", "recall@100": 0.9512, "p50_ms": 1_012.5, "p99_ms": 2.25,
+        "cpu_p99_ms": 2.125, "bytes": 512_000_000, "build_s": 1_234.5, "build_cpu_s": 2_345.5,
+    }  # fmt: skip
+    missing = {"kind": "faiss, inverted file", "note": "faiss is not installed: pip install 'headwater[peers]'"}
+    printed = text(freshness_table([rate]), retrieve_table("1,000,000 items", [search, missing]), width=80)
+    assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
+    for piece in ("12,042", "19,000", "0.951", "2,346", "[peers]"):
+        assert piece in printed, piece
 
 
 def test_ingest_and_recovery_have_a_line_each() -> None:

@@ -62,6 +62,16 @@ def test_models_lists_the_newest_first_and_says_which_serves(registry, tmp_path)
     assert listed[0]["version"] in done.output and listed[0]["metrics"] == {"hr@10": 0.2}
 
 
+def test_what_models_and_export_print_is_whole_in_80_columns(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in (["models"], ["export", str(tmp_path / "out")]):
+        done = run(registry, *command)
+        assert done.exit_code == 0, done.output
+        assert "…" not in done.output and max(map(len, done.output.splitlines()[:-1])) <= 80
+    listed = run(registry, "models").output
+    assert all(piece in listed for piece in ("serving", registry.versions("student")[0], "0.2"))
+
+
 def test_models_check_names_what_is_damaged_and_fails(registry, tmp_path):
     assert run(registry, "models", "--check").exit_code == 0
     (registry.folder("student", registry.versions("student")[0]) / "rank.onnx").write_bytes(b"!")

@@ -252,3 +252,9 @@ def test_command(whole: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["wrong"] == 1 and [one["part"] for one in report["findings"] if one["wrong"]] == ["registry"]
     assert isinstance(run(app, ["doctor", "--only", "heart"]).exception, SettingsError)
+
+
+def test_what_is_wrong_always_has_a_mend() -> None:
+    assert wrong("topics", "one is missing", "headwater topics").wrong and not fine("topics", "all there").wrong
+    with pytest.raises(ValueError, match="without a mend"):
+        wrong("topics", "one is missing", " ")

@@ -10,7 +10,20 @@ from rich.console import Console
 
 from streamer.evaluation.plots import Series, bars, lines
 from streamer.evaluation.report import page, write_report
-from streamer.evaluation.table import ACCURACY, accuracy_of, best, cell, lists_of, parts_of, terminal_table
+from streamer.evaluation.table import (
+    ACCURACY,
+    LISTS,
+    PARTS,
+    SESSIONS,
+    SLATES,
+    accuracy_of,
+    best,
+    cell,
+    lists_of,
+    parts_of,
+    teachers_table,
+    terminal_table,
+)
 
 
 def report(protocol: str = "prequential", **models: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +112,25 @@ def test_the_best_is_marked_and_deviations_are_given() -> None:
     with console.capture() as printed:
         console.print(terminal_table(FULL, accuracy_of(FULL), "figures"))
     assert ".2000 ± .0100" in printed.get()
+
+
+def test_every_table_is_whole_in_80_columns() -> None:
+    metrics = [column.metric for columns in (ACCURACY, LISTS, SLATES, SESSIONS, PARTS) for column in columns]
+    values: dict[str, Any] = dict.fromkeys(metrics, 0.1234) | {"sd": dict.fromkeys(metrics, 0.0012)}
+    cost = {"label_seconds_per_1000": 12.34, "learn_seconds_per_1000": 23.45, "label_bytes": 345.0, "ndcg@10": 0.2}
+    gain = {"hr@10": 0.0123, "hr@10_sd": 0.0011, "ndcg@10": -0.0045, "ndcg@10_sd": 0.0022}
+    taught = {**values, "teacher": {"parameters": 12_345_678.0, **cost}, "gain": gain}
+    found = {**report(**{"a-blend-with-a-long-name": values, "teacher 8x": taught}), "method": "auxiliary"}
+    console = Console(width=80)
+    with console.capture() as captured:
+        for columns in (SESSIONS + ACCURACY, LISTS, SLATES, PARTS):
+            console.print(terminal_table(found, list(columns), "figures"))
+        console.print(teachers_table(found))
+    printed = captured.get()
+    assert "…" not in printed and max(map(len, printed.splitlines())) <= 80
+    for piece in ("12,345,678", "12.34", "23.45", "345", "+0.0123 ± .0011", "-0.0045 ± .0022", ".1234 ± .0012"):
+        assert piece in printed, piece
+    assert printed.count("a-blend-with-a-long-name") == printed.count("teacher 8x") > 5
 
 
 def test_plots_are_well_formed_and_keep_bars_in_proportion() -> None:

@@ -89,7 +89,7 @@ def test_readers(fresh_topics: Settings) -> None:
     while read < 30:
         read += sum(len(records) for records in reader.poll(500).values())
     assert worker(fresh_topics).wrong is False and "30 messages behind" in worker(fresh_topics).said
-    assert worker(fresh_topics, most_lag=10).mend == "docs/operations.md#consumerlag"
+    assert worker(fresh_topics, most_lag=10).mend.endswith("docs/operations.md#consumerlag")
     reader.commit()
     assert "1 readers of headwater.events, 0 messages behind" in worker(fresh_topics).said
     reader.close()

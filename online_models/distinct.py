@@ -84,3 +84,14 @@ def without(rows: Rows, others: NDArray[np.integer]) -> Rows:
     places[others] = 0
     kept: Rows = rows[places[rows] == 1]
     return kept
+
+
+def numbers_within(groups: Rows) -> Rows:
+    """Count the entries of each group from 0; ``groups`` [K] rises, and none is negative. [K].
+
+    >>> numbers_within(np.array([0, 0, 2, 2, 2])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    first = np.flatnonzero(np.diff(groups, prepend=-1))  # [U] where each group begins
+    numbers: Rows = np.arange(len(groups)) - np.repeat(first, np.diff(first, append=len(groups)))
+    return numbers

@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from online_models.distinct import numbers_within
+
 
 class Neighbours(Protocol):
     """What a candidate source reads: some rows' neighbours."""
@@ -91,8 +93,7 @@ class PairCounts:
         """Let newcomers take the smallest counts, in turns: the first of every row, then the next of every row."""
         if not len(rows):
             return
-        first = np.flatnonzero(np.diff(rows, prepend=-1))  # [U] where the newcomers of each row begin
-        turns = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+        turns = numbers_within(rows)
         for turn in range(int(turns.max()) + 1):
             now = np.flatnonzero(turns == turn)
             slots = self.counts[rows[now]].argmin(axis=1)

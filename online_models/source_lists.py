@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from online_models.best_first import falling_keys
-from online_models.distinct import distinct, numbered
+from online_models.distinct import distinct, numbered, numbers_within
 from online_models.neighbours import Neighbours
 from online_models.sources import READINGS, Reading, Rows, Scores
 
@@ -30,16 +30,6 @@ def examples_at_once(rows: int) -> int:
     (52, 1)
     """
     return max(1, min(_MOST_EXAMPLES, _MOST_KEYS // max(rows, 1)))
-
-
-def numbers_within(groups: Rows, count: int) -> Rows:
-    """Count the entries of each group from 0; ``groups`` [K] rises and lies below ``count``. [K].
-
-    >>> numbers_within(np.array([0, 0, 2, 2, 2]), 3).tolist()
-    [0, 1, 0, 1, 2]
-    """
-    sizes = np.bincount(groups, minlength=count)
-    return np.arange(len(groups)) - (np.cumsum(sizes) - sizes)[groups]
 
 
 @dataclass(frozen=True)
@@ -91,7 +81,7 @@ class SourceLists:
         """
         grid = np.zeros((self.examples, limit, self.sources + 1), np.int64)  # 0: nobody there
         groups, keys = self._in_order(closed)
-        numbers = numbers_within(groups, self.sources * self.examples)
+        numbers = numbers_within(groups)
         first = np.flatnonzero(numbers < limit)
         source, example = np.divmod(groups[first], self.examples)
         grid[example, numbers[first], source] = keys[first]
@@ -102,7 +92,7 @@ class SourceLists:
         grid[example, places[example, column], self.sources] = more[example, column]
         found = distinct(grid.ravel())
         found = found[found > 0]
-        return found[numbers_within(found // self.rows, self.examples) < limit]
+        return found[numbers_within(found // self.rows) < limit]
 
     def of(self, keys: Rows) -> Scores:
         """Scores of distinct keys [N] -> [N, S], 0 where a source does not know the item."""

@@ -1,8 +1,8 @@
 """Candidate sources: every source scores items from a history by neighbour lists, and their union is ranked.
 
 A source reads the newest ``last`` items of a history, weighs them by ``decay ** steps_back`` and sums the neighbour
-lists: ``v(j) = Σ_k decay^k · w(h_k → j)``. Training and serving call this same code, on the trainer's counts and on the
-server's mirror of the published rows.
+lists: ``v(j) = Σ_k decay^k · w(h_k → j)``. A server reads its mirror of the published rows
+here; a trainer reads its counts by the batch in :mod:`online_models.source_lists`, to the same candidates and scores.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from online_models.distinct import distinct
+from online_models.distinct import distinct, numbers_within
 from online_models.neighbours import Neighbours
-from online_models.source_lists import SourceLists, examples_at_once, numbers_within, read_many
+from online_models.source_lists import SourceLists, examples_at_once, read_many
 
 Rows = NDArray[np.int64]
 Entry = TypeVar("Entry", bound=np.generic)
@@ -126,17 +126,18 @@ def _keys(read: SourceLists, parts: Sequence[Rows | list[int]]) -> Rows:
 
 
 def _in_lines(read: SourceLists, *parts: Rows) -> Lists:
-    """Put what was offered, added and drawn behind each other, a line for each example."""
+    """Put what was offered, added and drawn behind each other, a line for each example; no key is in two of them."""
     owners = [part // read.rows for part in parts]
     counts = [np.bincount(owner, minlength=read.examples) for owner in owners]  # [B] each
     starts = np.cumsum([np.zeros(read.examples, np.int64), *counts], axis=0)
     shape = read.examples, int(starts[-1].max())
     rows, origin = np.zeros(shape, np.int64), np.full(shape, -1)
     scores = np.zeros((*shape, read.sources), np.float32)
+    known = np.split(read.of(np.concatenate(parts)), np.cumsum([len(part) for part in parts])[:-1])  # [K, S] each
     for number, (part, owner) in enumerate(zip(parts, owners, strict=True)):
-        places = starts[number][owner] + numbers_within(owner, read.examples)
+        places = starts[number][owner] + numbers_within(owner)
         rows[owner, places], origin[owner, places] = part - owner * read.rows, number
-        scores[owner, places] = read.of(part)
+        scores[owner, places] = known[number]
     return Lists(rows=rows, scores=scores, offered=origin == 0, drawn=origin == len(parts) - 1)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from online_models.counting import Cooccurrence, ItemKNN, Popularity, Transitions
-from online_models.source_lists import examples_at_once, numbers_within, read_many
+from online_models.distinct import numbers_within
+from online_models.source_lists import examples_at_once, read_many
 from online_models.sources import CandidateSources
 
 ROWS = 60
@@ -76,5 +77,5 @@ def test_a_sort_key_has_room_for_source_score_and_place(rows: int) -> None:
 
 
 def test_entries_are_counted_within_their_group() -> None:
-    assert numbers_within(np.array([1, 1, 4]), 6).tolist() == [0, 1, 0]
-    assert numbers_within(np.zeros(0, np.int64), 3).tolist() == []
+    assert numbers_within(np.array([1, 1, 4])).tolist() == [0, 1, 0]
+    assert numbers_within(np.zeros(0, np.int64)).tolist() == []

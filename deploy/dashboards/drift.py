@@ -5,6 +5,15 @@ from __future__ import annotations
 from deploy.dashboards.panels import Page, Panel
 from deploy.dashboards.promql import or_zero
 
+
+def beside_before(signals: str) -> dict[str, str]:
+    """Means of some signals in the latest window, and in the one before it."""
+    return {
+        f"{{{{model}}}} {{{{signal}}}}{suffix}": or_zero(f'headwater_drift_{kind}_value{{signal=~"{signals}"}}')
+        for kind, suffix in (("signal", ""), ("reference", ", before"))
+    }
+
+
 PAGE = Page(
     uid="headwater-drift",
     title="Headwater: drift and actions",
@@ -36,14 +45,11 @@ PAGE = Page(
         ),
         Panel(
             title="Loss, calibration: the latest window beside the one before",
-            queries={
-                "{{model}} {{signal}}": or_zero('headwater_drift_signal_value{signal=~"loss|calibration"}'),
-                "{{model}} {{signal}}, before": or_zero('headwater_drift_reference_value{signal=~"loss|calibration"}'),
-            },
+            queries=beside_before("loss|calibration"),
         ),
         Panel(
             title="Quality against popular-7d, harm against a frozen shadow",
-            queries={
+            queries={  # both may lie below zero, which the others may not
                 "{{model}} {{signal}}": 'headwater_drift_signal_value{signal=~"quality|harm"} or on () vector(0)',
                 "{{model}} {{signal}}, before": (
                     'headwater_drift_reference_value{signal=~"quality|harm"} or on () vector(0)'
@@ -54,19 +60,11 @@ PAGE = Page(
         ),
         Panel(
             title="Place of the taken item in the served ranking, hits: the latest window beside the one before",
-            queries={
-                "{{model}} {{signal}}": or_zero('headwater_drift_signal_value{signal=~"ranks|hits"}'),
-                "{{model}} {{signal}}, before": or_zero('headwater_drift_reference_value{signal=~"ranks|hits"}'),
-            },
+            queries=beside_before("ranks|hits"),
         ),
         Panel(
             title="What users do: answers to lists, places in them, surprise",
-            queries={
-                "{{model}} {{signal}}": or_zero('headwater_drift_signal_value{signal=~"answers|places|surprise"}'),
-                "{{model}} {{signal}}, before": or_zero(
-                    'headwater_drift_reference_value{signal=~"answers|places|surprise"}'
-                ),
-            },
+            queries=beside_before("answers|places|surprise"),
             about="Read from examples alone, so they notice a change of users first. Places and surprise in bits.",
         ),
         Panel(

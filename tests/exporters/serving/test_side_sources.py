@@ -39,6 +39,14 @@ def test_a_late_source_is_left_out_and_counted(services, hung):
     assert left_out("late") == before + 1
 
 
+def test_a_late_source_that_is_asked_again_says_the_same_and_is_counted_once(hung):
+    sources, before = SideSources(), left_out("late")
+    pending = sources.ask("foundation", lambda: hung("u"))
+    assert pending.take(time.perf_counter()) == pending.take(time.perf_counter()) == ()
+    assert left_out("late") == before + 1
+    sources.close()
+
+
 def test_a_source_that_fails_is_left_out_and_counted(services):
     def broken(user_id):
         raise ConnectionError("no store")

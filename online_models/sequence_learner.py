@@ -150,6 +150,8 @@ class SequenceLearner(TorchLearner):
     @torch.no_grad()
     def embed(self, histories: Histories, width: int, positions: int = 16_384) -> Tensor:
         """User states after ragged histories, of their newest ``width`` events; no padding is encoded. [B, D]."""
+        if len(histories) == 1:
+            return self.states(sequences(histories, width))
         lengths = np.minimum(histories.lengths, width)
         order = np.argsort(lengths, kind="stable")
         found, first = [], 0

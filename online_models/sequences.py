@@ -166,6 +166,8 @@ class SequenceRanker(Retriever):
 
     def catalogue_vectors(self) -> Tensor:
         """Vectors of all rows, for scoring everything. [R, D]."""
+        if type(self).item_vectors is SequenceRanker.item_vectors and not torch.is_grad_enabled():
+            return self.items.weight  # no copy for those who only read
         return self.item_vectors(torch.arange(self.items.num_embeddings, device=self.items.weight.device))
 
     def embed_items(self, items: Tensor, features: Tensor) -> Tensor:

@@ -89,6 +89,10 @@ class Histories:
         """Newest ``length`` values of "items", "actions" or "times_seconds", right-aligned, 0 in front. [B, L]."""
         values = getattr(self, column)
         laid = np.zeros((len(self), length), values.dtype)
+        if len(self) == 1:
+            newest = values[max(len(values) - length, 0) :]
+            laid[0, length - len(newest) :] = newest
+            return laid
         kept = np.minimum(self.lengths, length)  # [B]
         users = np.repeat(np.arange(len(self)), kept)
         steps = np.arange(len(users)) - np.repeat(np.cumsum(kept) - kept, kept)  # from 0 in each history

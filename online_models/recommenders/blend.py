@@ -86,11 +86,11 @@ class Blend:
         """Take a step on what the sources said before each event, then let them learn it."""
         asked = np.flatnonzero(events.tested & self._may_be_shown(events, histories))
         if len(asked):
-            heard, allowed = self._hear(histories), self._allowed(histories)
+            heard = self._hear(histories)
             blend = self._made(len(heard.features) // 2)
             for place in asked.tolist():
                 _, gradient = blend.gradient(
-                    heard.features[:, place], heard.contexts[place], int(events.items[place]), allowed[place]
+                    heard.features[:, place], heard.contexts[place], int(events.items[place]), heard.allowed[place]
                 )
                 blend.step(gradient)
         for source in self.sources:
@@ -111,7 +111,7 @@ class Blend:
         if self._heard is None or self._heard.histories is not histories:
             columns = self._ask(histories)
             features = self._made(len(columns)).features(columns)
-            self._heard = _Heard(histories, features, context_of(histories))
+            self._heard = _Heard(histories, features, context_of(histories), self._allowed(histories))
         return self._heard
 
     def _ask(self, histories: Histories) -> Floats:
@@ -119,7 +119,7 @@ class Blend:
         columns = np.concatenate([columns_of(source, histories) for source in self.sources])
         columns[:, :, :2] = 0
         if not self.setting.repeats:
-            columns[:, np.repeat(np.arange(len(histories)), histories.lengths), histories.items] = 0
+            columns[:, _owners(histories), histories.items] = 0
         return columns
 
     def _made(self, sources: int) -> ListwiseBlend:
@@ -131,14 +131,16 @@ class Blend:
         """Say no where the event's item is in its history and taken items do not come again. [B]."""
         if self.setting.repeats:
             return np.ones(len(events), bool)
-        return np.array([item not in histories.items_of(place) for place, item in enumerate(events.items.tolist())])
+        return np.array(
+            [not (histories.items_of(place) == item).any() for place, item in enumerate(events.items.tolist())]
+        )
 
     def _allowed(self, histories: Histories) -> NDArray[np.bool_]:
         """Mark items that may be shown. [B, R]."""
         allowed = np.ones((len(histories), self.setting.rows), bool)
         allowed[:, :2] = False
         if not self.setting.repeats:
-            allowed[np.repeat(np.arange(len(histories)), histories.lengths), histories.items] = False
+            allowed[_owners(histories), histories.items] = False
         return allowed
 
     def _fit_weights(self, train: Interactions, validation: Interactions) -> None:
@@ -186,6 +188,7 @@ class _Heard(NamedTuple):
     histories: Histories
     features: Floats  # [2S, B, R]
     contexts: Floats  # [B, C]
+    allowed: NDArray[np.bool_]  # [B, R]
 
 
 class _Part(NamedTuple):
@@ -205,17 +208,19 @@ class _Buffered:
     def __init__(self, source: Recommender) -> None:
         self.source = source
         self._waiting: list[tuple[Interactions, Histories]] = []
+        self._events = 0  # that wait
 
     def fit(self, train: Interactions, validation: Interactions | None = None) -> None:
-        self._waiting = []
+        self._waiting, self._events = [], 0
         self.source.fit(train, validation)
 
     def learn(self, events: Interactions, histories: Histories) -> None:
         self._waiting.append((events, histories))
-        if sum(len(waiting) for waiting, _ in self._waiting) < self.source.micro_batch:
+        self._events += len(events)
+        if self._events < self.source.micro_batch:
             return
         logs, asked = zip(*self._waiting, strict=True)
-        self._waiting = []
+        self._waiting, self._events = [], 0
         self.source.learn(joined(*logs), concatenated(asked))
 
     def score(self, histories: Histories) -> Floats:
@@ -231,6 +236,11 @@ def columns_of(source: Recommender, histories: Histories) -> Floats:
     shares: Floats = np.exp(logits - logits[:, 2:].max(axis=1, keepdims=True))
     shares[:, :2] = 0
     return shares[None]
+
+
+def _owners(histories: Histories) -> Rows | int:
+    """Whose history each of the flat items is in. [sum of lengths], or the one that there is."""
+    return 0 if len(histories) == 1 else np.repeat(np.arange(len(histories)), histories.lengths)
 
 
 CONTEXTS = 5

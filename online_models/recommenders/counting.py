@@ -54,7 +54,7 @@ class PairRecommender:
 
     def columns(self, histories: Histories) -> Floats:
         """Scores by every reading. [S, B, R]."""
-        return np.stack([self.store.score(histories, reading) for reading in self.readings])
+        return self.store.columns(histories, self.readings)
 
 
 KNN_RULE = PairRule(window=10, decay=1.0, backward=1.0)

@@ -36,8 +36,8 @@ class ItemFacts:
 
     def __init__(self, rows: int, catalogue: Interactions | None = None) -> None:
         self.counts = np.zeros(rows)  # [R]
-        self.first_seconds = np.full(rows, np.nan)  # [R]
-        self.last_seconds = np.full(rows, np.nan)  # [R]
+        self._taken_seconds = np.full((2, rows), np.nan)  # first and last
+        self.first_seconds, self.last_seconds = self._taken_seconds  # [R] each
         self.categories = _categories(rows, catalogue)  # [R, K] rows of unit sum
         self.years = _years(rows, catalogue)  # [R] NaN where unknown
 
@@ -59,23 +59,24 @@ class ItemFacts:
     def of(self, rows: Rows, history: Rows, now_seconds: float) -> Floats:
         """Facts of candidates [N] after a history [L]. [N, 7]."""
         newest = history[-_NEWEST:]
-        liked = self.categories[newest].mean(0) if len(newest) else np.zeros(self.categories.shape[1])  # [K]
-        last = self.categories[newest[-1]] if len(newest) else liked
-        apart = (self.years[rows] - _mean(self.years[newest])) / 10
-        columns = (
-            np.log1p(self.counts[rows]) / 8,
-            _log_time(now_seconds - self.first_seconds[rows]),
-            _log_time(now_seconds - self.last_seconds[rows]),
-            self.categories[rows] @ (last > 0),
-            self.categories[rows] @ liked,
-            np.nan_to_num(np.minimum(np.abs(apart), 3)),
-            np.nan_to_num(np.clip(apart, -3, 3)),
-        )
-        return np.stack(columns, axis=1).astype(np.float32)
+        facts = np.zeros((len(rows), FACTS), np.float32)
+        facts[:, 0] = np.log1p(self.counts[rows]) / 8
+        facts[:, 1:3] = self._log_ages(rows, now_seconds)
+        if len(newest):
+            categories = self.categories[newest]  # [H, K]
+            wanted = np.stack([categories[-1] > 0, categories.mean(0)], axis=1)  # [K, 2]
+            facts[:, 3:5] = self.categories[rows] @ wanted
+            apart = np.clip((self.years[rows] - _mean(self.years[newest])) / 10, -3, 3)
+            apart[np.isnan(apart)] = 0
+            facts[:, 5], facts[:, 6] = np.abs(apart), apart
+        return facts
 
-
-def _log_time(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.nan_to_num(np.log1p(np.maximum(seconds, 0)) / 15)
+    def _log_ages(self, rows: Rows, now_seconds: float) -> NDArray[np.float64]:
+        """Log times since items were first and last taken, 0 where they never were. [N] -> [N, 2]."""
+        ages = np.maximum(now_seconds - self._taken_seconds[:, rows], 0)  # [2, N] NaN where never
+        ages[np.isnan(ages)] = 0
+        logs: NDArray[np.float64] = np.log1p(ages).T / 15
+        return logs
 
 
 def _mean(values: NDArray[np.float64]) -> float:

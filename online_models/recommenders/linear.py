@@ -13,7 +13,7 @@ from online_models.counting.ease import ease_weights
 from online_models.evaluation.interactions import Histories, Interactions
 from online_models.recommenders import Factory, Setting
 from online_models.recommenders.logs import joined
-from online_models.recommenders.pair_store import PairRule, history_matrix, pair_matrix
+from online_models.recommenders.pair_store import PairRule, history_matrix, pair_matrix, recency
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -50,6 +50,7 @@ class LinearRecommender:
         self.readings = readings
         self.weights: Floats = np.zeros((0, 0), np.float32)  # [R, R] once solved
         self.events, self.fitted_events = 0, 0
+        self._recency = recency([(reading.last, reading.decay) for reading in readings])  # [S, last]
 
     def add(self, history: Rows, target: int) -> None:
         """Take one event into the sums."""
@@ -74,17 +75,21 @@ class LinearRecommender:
 
     def columns(self, histories: Histories) -> Floats:
         """Scores by every reading. [S, B, R]."""
+        if len(histories) == 1 and len(self.weights):
+            return self._read_one(histories.items)[:, None]
         return np.stack([self._read(histories, reading) for reading in self.readings])
 
     def _read(self, histories: Histories, reading: LinearReading) -> Floats:
         if len(self.weights) == 0:
             return np.zeros((len(histories), self.rows), np.float32)
-        if len(histories) == 1:
-            newest = histories.items[-reading.last :]
-            weights = (reading.decay ** np.arange(len(newest) - 1, -1, -1)).astype(np.float32)
-            return weights[None] @ self.weights[newest]
         read = history_matrix(histories, self.rows, reading.last, reading.decay)
         return np.asarray(read @ self.weights, np.float32)
+
+    def _read_one(self, history: Rows) -> Floats:
+        """Read one history in every way at once: the rows of its items are fetched a single time. [L] -> [S, R]."""
+        newest = history[-self._recency.shape[1] :]
+        says = self._recency[:, self._recency.shape[1] - len(newest) :]  # [S, L]
+        return says @ self.weights[newest]
 
 
 class EaseRecommender(LinearRecommender):
@@ -93,7 +98,12 @@ class EaseRecommender(LinearRecommender):
     def __init__(self, rows: int, l2: float, refits: Refits, *readings: LinearReading) -> None:
         super().__init__(rows, refits, *readings)
         self.l2 = l2
-        self.gram: Floats = np.zeros((rows, rows), np.float32)
+        self._half: Floats = np.zeros((rows, rows), np.float32)  # each pair once, in the row of what came last
+
+    @property
+    def gram(self) -> Floats:
+        """How many users have taken both of two items. [R, R]."""
+        return _mirrored(self._half)
 
     def fit(self, train: Interactions, validation: Interactions | None = None) -> None:
         """Solve for a whole log, the validation events with it."""
@@ -101,24 +111,23 @@ class EaseRecommender(LinearRecommender):
         ones = np.ones(len(log), np.float32)
         taken = sparse.csr_matrix((ones, (log.users, log.items)), shape=(log.user_count, self.rows))
         taken.data[:] = 1  # taken twice is taken
-        self.gram = np.asarray((taken.T @ taken).todense(), np.float32)
+        self._half = np.tril(np.asarray((taken.T @ taken).todense(), np.float32))
         self.events = self.fitted_events = len(log)
         self.solve()
 
     def add(self, history: Rows, target: int) -> None:
         """Add the target and its pairs with everything taken before; an item taken before adds nothing."""
-        others = np.unique(history)
-        if target in others:
+        if (history == target).any():
             return
-        self.gram[others, target] += 1
-        self.gram[target, others] += 1
-        self.gram[target, target] += 1
+        row = self._half[target]
+        row[history] += 1  # an item that is there twice still adds one
+        row[target] += 1
 
     def solve(self) -> None:
         """Solve over the items that anybody has taken."""
-        used = np.flatnonzero(self.gram.diagonal())
+        used = np.flatnonzero(self._half.diagonal())
         self.weights = np.zeros((self.rows, self.rows), np.float32)
-        self.weights[np.ix_(used, used)] = ease_weights(self.gram[np.ix_(used, used)], self.l2)
+        self.weights[np.ix_(used, used)] = ease_weights(_mirrored(self._half[np.ix_(used, used)]), self.l2)
 
 
 class RidgeRecommender(LinearRecommender):
@@ -139,6 +148,7 @@ class RidgeRecommender(LinearRecommender):
         self.rule = rule
         self.inputs: Floats = np.zeros((rows, rows), np.float32)  # SᵀS
         self.outputs: Floats = np.zeros((rows, rows), np.float32)  # SᵀT
+        self._waiting: list[tuple[Rows, int]] = []  # newest items before an event, and its item
 
     def fit(self, train: Interactions, validation: Interactions | None = None) -> None:
         """Solve for a whole log, the validation events with it."""
@@ -146,29 +156,56 @@ class RidgeRecommender(LinearRecommender):
         histories = before_each(log, self.rule)
         self.inputs = np.asarray((histories.T @ histories).todense(), np.float32)
         self.outputs = np.asarray(pair_matrix(log, self.rule).todense(), np.float32)
+        self._waiting = []
         self.events = self.fitted_events = len(log)
         self.solve()
 
     def add(self, history: Rows, target: int) -> None:
-        """Add the outer products of the history before the event."""
-        newest = history[-self.rule.window :]
-        weights = (self.rule.decay ** np.arange(len(newest) - 1, -1, -1)).astype(np.float32)
-        rows, places = np.unique(newest, return_inverse=True)
-        state = np.bincount(places, weights, minlength=len(rows)).astype(np.float32)
-        self.inputs[np.ix_(rows, rows)] += np.outer(state, state)
-        self.outputs[rows, target] += state
+        """Keep the event; the sums are brought up to date many events at a time."""
+        self._waiting.append((history[-self.rule.window :].copy(), target))
+        if len(self._waiting) >= _MOST_WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Add the histories before the waiting events, and what followed each."""
+        if not self._waiting:
+            return
+        newest, targets = zip(*self._waiting, strict=True)
+        self._waiting = []
+        lengths = np.array([len(items) for items in newest])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        back = np.repeat(offsets[1:], lengths) - np.arange(offsets[-1]) - 1  # 0 is the newest
+        weights = (self.rule.decay**back).astype(np.float32)
+        shape = (len(targets), self.rows)
+        states = sparse.csr_matrix((weights, np.concatenate(newest), offsets), shape=shape)
+        ones, events = np.ones(len(targets), np.float32), np.arange(len(targets) + 1)
+        following = sparse.csr_matrix((ones, np.array(targets), events), shape=shape)
+        self.inputs += (states.T @ states).toarray()
+        self.outputs += (states.T @ following).toarray()
 
     def solve(self) -> None:
         """Solve over the items that anybody has taken."""
+        self._settle()
         used = np.flatnonzero(self.outputs.any(axis=0) | self.outputs.any(axis=1))
         inputs = self.inputs[np.ix_(used, used)]
         np.fill_diagonal(inputs, inputs.diagonal() + np.float32(self.l2))
         outputs = np.asfortranarray(self.outputs[np.ix_(used, used)])
-        _, solved, failed = lapack.sposv(np.asfortranarray(inputs), outputs, overwrite_a=True, overwrite_b=True)
+        # symmetric: its transpose has the order of columns that LAPACK works in, without a copy
+        _, solved, failed = lapack.sposv(inputs.T, outputs, overwrite_a=True, overwrite_b=True)
         if failed:
             raise ValueError(f"l2 is {self.l2}, too small to solve for the weights; give a larger one, such as 10")
         self.weights = np.zeros((self.rows, self.rows), np.float32)
         self.weights[np.ix_(used, used)] = solved
+
+
+_MOST_WAITING = 8_192  # events whose pairs are not in the sums yet
+
+
+def _mirrored(half: Floats) -> Floats:
+    """Symmetric matrix of pairs that each stand on one side of the diagonal or in part on both. [R, R]."""
+    whole = half + half.T
+    np.fill_diagonal(whole, half.diagonal())
+    return whole
 
 
 def before_each(log: Interactions, rule: PairRule) -> sparse.csr_matrix:

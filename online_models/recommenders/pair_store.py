@@ -6,6 +6,7 @@ does not depend on the bound, and a log of 200,000 events is counted in a second
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,58 +55,102 @@ class PairStore:
         self.rule = rule
         self.item_counts = np.zeros(rows, np.float32)  # [R]
         self._table: _Dense | _Growing | _Base = _table(rows)
+        self._amounts = (rule.decay ** np.arange(rule.window)).astype(np.float32)  # by steps back
+        self._recency: dict[tuple[PairReading, ...], Floats] = {}
+        self._powered: dict[tuple[float, float], Floats] = {}
 
     def fit(self, log: Interactions) -> None:
         """Count a whole log from nothing, in which a user's events come in order."""
         self.item_counts = np.bincount(log.items, minlength=self.rows).astype(np.float32)
         self._table = _Base(self.rows, pair_matrix(log, self.rule))
+        self._powered = {}
 
     def observe(self, history: Rows, target: int) -> None:
         """Count one event: ``target`` [ ] was taken after ``history`` [L], newest last."""
         if isinstance(self._table, _Base):
             self._table = self._table.growing()
-        self.item_counts[target] += 1
+        self._count(target)
         before, steps = self._before(history, target)
         if len(before):
-            amounts = (self.rule.decay**steps).astype(np.float32)
+            amounts = self._amounts[steps]
             self._table.add(before, target, amounts)
             if self.rule.backward:
                 self._table.add_backward(target, before, amounts * np.float32(self.rule.backward))
 
     def _before(self, history: Rows, target: int) -> tuple[Rows, Rows]:
         """Items that an event is paired with, newest first, and how many steps back each lies."""
-        if not self.rule.itself:
-            return newest_distinct(history, self.rule.window, target)
         newest = history[-self.rule.window :][::-1]
-        return newest, np.arange(len(newest))
+        if self.rule.itself or _all_others(newest, target):
+            return newest, np.arange(len(newest))
+        return newest_distinct(history, self.rule.window, target)
 
     def sum(self, rows: Rows, weights: Floats) -> Floats:
-        """Sum of weighed rows of c: [H], [H] -> [R]."""
+        """Sum of weighed rows of c: [H], [H] -> [R]; or [H], [S, H] -> [S, R]."""
         return self._table.sum(rows, weights)
 
     def score(self, histories: Histories, reading: PairReading) -> Floats:
         """Score all items for each history. [B, R]."""
-        if len(histories) == 1:
-            scores = self._score_one(histories.items[-reading.last :], reading)[None]
-        else:
-            scores = np.asarray((self._read(histories, reading) @ self.matrix()).todense(), np.float32)
-        if reading.target_power:
-            scores *= (self.item_counts + reading.smoothing) ** -reading.target_power
+        scores: Floats = self.columns(histories, (reading,))[0]
         return scores
+
+    def columns(self, histories: Histories, readings: Sequence[PairReading]) -> Floats:
+        """Score all items for each history in several ways. [S, B, R]."""
+        if len(histories) == 1:
+            columns = self._columns_of_one(histories.items, tuple(readings))[:, None]  # [S, 1, R]
+        else:
+            matrix = self.matrix()
+            read = [np.asarray((self._read(histories, r) @ matrix).todense(), np.float32) for r in readings]
+            columns = np.stack(read)
+        for column, reading in zip(columns, readings, strict=True):
+            if reading.target_power:
+                column *= self._powers(reading.smoothing, -reading.target_power)
+        return columns
 
     def matrix(self) -> sparse.csr_matrix:
         """Give the counts as one matrix. [R, R]."""
         return self._table.matrix()
 
-    def _score_one(self, newest: Rows, reading: PairReading) -> Floats:
-        steps = np.arange(len(newest) - 1, -1, -1)
-        scale = (self.item_counts[newest] + reading.smoothing) ** -reading.source_power
-        return self.sum(newest, (reading.decay**steps * scale).astype(np.float32))
+    def _columns_of_one(self, history: Rows, readings: tuple[PairReading, ...]) -> Floats:
+        """Read one history in every way at once: the rows of its items are fetched a single time. [L] -> [S, R]."""
+        if readings not in self._recency:
+            self._recency[readings] = recency([(reading.last, reading.decay) for reading in readings])
+        says = self._recency[readings]  # [S, last]
+        newest = history[-says.shape[1] :]
+        scales = [self._powers(reading.smoothing, -reading.source_power)[newest] for reading in readings]
+        return self.sum(newest, says[:, says.shape[1] - len(newest) :] * np.stack(scales))
+
+    def _powers(self, smoothing: float, power: float) -> Floats:
+        """``(n + smoothing) ** power`` of every item, computed once and then kept up to date. [R]."""
+        key = smoothing, power
+        if key not in self._powered:
+            self._powered[key] = (self.item_counts + smoothing) ** power
+        return self._powered[key]
+
+    def _count(self, target: int) -> None:
+        self.item_counts[target] += 1
+        for (smoothing, power), values in self._powered.items():
+            values[target] = (self.item_counts[target] + smoothing) ** power
 
     def _read(self, histories: Histories, reading: PairReading) -> sparse.csr_matrix:
         read = history_matrix(histories, self.rows, reading.last, reading.decay)  # [B, R]
-        read.data *= (self.item_counts[read.indices] + reading.smoothing) ** -reading.source_power
+        read.data *= self._powers(reading.smoothing, -reading.source_power)[read.indices]
         return read
+
+
+def _all_others(newest: Rows, target: int) -> bool:
+    """Whether these are known items, all different, and none the target."""
+    distinct = set(newest.tolist())
+    return len(distinct) == len(newest) and distinct.isdisjoint((0, 1, target))
+
+
+def recency(readings: Sequence[tuple[int, float]]) -> Floats:
+    """Weights of the newest items by (last, decay), the newest in the last column, 0 beyond ``last``. [S, longest].
+
+    >>> recency([(3, 0.5), (1, 0.5)]).tolist()
+    [[0.25, 0.5, 1.0], [0.0, 0.0, 1.0]]
+    """
+    steps = np.arange(max(last for last, _ in readings))[::-1]  # 0 is the newest
+    return np.stack([np.where(steps < last, decay**steps, 0) for last, decay in readings]).astype(np.float32)
 
 
 def pair_matrix(log: Interactions, rule: PairRule) -> sparse.csr_matrix:
@@ -190,12 +235,18 @@ class _Growing:
 
     def sum(self, rows: Rows, weights: Floats) -> Floats:
         total = len(self.places)
+        if weights.ndim == 2 and len(weights) == 1:
+            return self.sum(rows, weights[0])[None]
         if len(rows) == 0:
-            return np.zeros(total, np.float32)
+            return np.zeros((*weights.shape[:-1], total), np.float32)
         listed = rows.tolist()
         partners = np.concatenate([self.partners[row] for row in listed])
-        amounts = np.concatenate([self.counts[row] * weight for row, weight in zip(listed, weights, strict=True)])
-        return np.bincount(partners, amounts, minlength=total).astype(np.float32)  # free places add 0 to row 0
+        counts = np.concatenate([self.counts[row] for row in listed])
+        lengths = [len(self.counts[row]) for row in listed]
+        sums = [  # free places add 0 to row 0
+            np.bincount(partners, counts * np.repeat(says, lengths), minlength=total) for says in np.atleast_2d(weights)
+        ]
+        return np.array(sums, np.float32).reshape(*weights.shape[:-1], total)
 
     def matrix(self) -> sparse.csr_matrix:
         lengths = [len(places) for places in self.places]
@@ -218,8 +269,10 @@ class _Base:
     add_backward = add
 
     def sum(self, rows: Rows, weights: Floats) -> Floats:
-        read = sparse.csr_matrix((weights, (np.zeros(len(rows), np.int64), rows)), shape=(1, self.rows))
-        sums: Floats = np.asarray((read @ self.counts).todense(), np.float32)[0]
+        says = np.atleast_2d(weights)  # [S, H]
+        places = np.repeat(np.arange(len(says)), len(rows)), np.tile(rows, len(says))
+        read = sparse.csr_matrix((says.ravel(), places), shape=(len(says), self.rows))
+        sums: Floats = (read @ self.counts).toarray().reshape(*weights.shape[:-1], self.rows)
         return sums
 
     def matrix(self) -> sparse.csr_matrix:

@@ -44,15 +44,16 @@ class UserKNN:
     ) -> None:
         self.rows, self.user_count = rows, user_count
         self.neighbours, self.last, self.decay = neighbours, last, decay
-        self._users = [_Growing() for _ in range(rows)]  # of each item
-        self._items = [_Growing() for _ in range(user_count)]  # of each user
+        self._log: _Table | _Lists = _log(rows, user_count)
+        self._item_counts = np.zeros(rows, np.int64)  # [R] users of each item
         self._counts = np.zeros(user_count, np.float32)  # [U] items of each user
 
     def fit(self, train: Interactions, validation: Interactions | None = None) -> None:
         """Take a whole log from nothing."""
         log = joined(train, validation)
-        self._users = [_Growing(part) for part in _grouped(log.items, log.users, self.rows)]
-        self._items = [_Growing(part) for part in _grouped(log.users, log.items, self.user_count)]
+        self._log = _log(self.rows, self.user_count)
+        self._log.fill(log.users, log.items)
+        self._item_counts = np.bincount(log.items, minlength=self.rows)
         self._counts = np.bincount(log.users, minlength=self.user_count).astype(np.float32)
 
     def learn(self, events: Interactions, histories: Histories) -> None:
@@ -62,8 +63,8 @@ class UserKNN:
 
     def observe(self, user: int, item: int) -> None:
         """Take one event."""
-        self._users[item].append(user)
-        self._items[user].append(item)
+        self._log.add(user, item)
+        self._item_counts[item] += 1
         self._counts[user] += 1
 
     def score(self, histories: Histories) -> Floats:
@@ -81,27 +82,86 @@ class UserKNN:
         users, similarities = self._nearest(newest, user)
         if len(users) == 0:
             return np.zeros(self.rows, np.float32)
-        taken = [self._items[near].values for near in users.tolist()]
-        weights = similarities**2 / np.sqrt(self._counts[users])
-        repeated = np.repeat(weights, [len(items) for items in taken])
-        return np.bincount(np.concatenate(taken), repeated, minlength=self.rows).astype(np.float32)
+        weights = similarities * similarities / np.sqrt(self._counts[users])
+        return self._log.items_of(users, weights.astype(np.float32, copy=False))
 
     def _nearest(self, newest: Rows, user: int) -> tuple[Rows, Floats]:
         """Users with the largest similarity, themselves left out, and how large it is. [K], [K]."""
-        groups = [self._users[item].values for item in newest.tolist()]
-        if sum(map(len, groups)) == 0:
+        counts = self._item_counts[newest]  # [H]
+        if not counts.any():
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        steps = range(len(groups) - 1, -1, -1)
-        says = [self.decay**step / np.log(2 + len(group)) for step, group in zip(steps, groups, strict=True)]
-        repeated = np.repeat(says, [len(group) for group in groups])
-        sums = np.bincount(np.concatenate(groups), repeated, minlength=self.user_count)
+        recency = self.decay ** np.arange(len(newest) - 1, -1, -1)
+        sums = self._log.users_of(newest, (recency / np.log(2 + counts)).astype(np.float32))  # [U]
         sums[user] = 0
         users = np.flatnonzero(sums)
-        similarities = (sums[users] / np.sqrt(self._counts[users])).astype(np.float32)
+        similarities = (sums[users] / np.sqrt(self._counts[users])).astype(np.float32, copy=False)
         if len(users) > self.neighbours:
             kept = np.argpartition(-similarities, self.neighbours)[: self.neighbours]
             users, similarities = users[kept], similarities[kept]
         return users, similarities
+
+
+class _Table:
+    """Who has taken what, as bytes: for few users and items, where the rows of a table are added faster than lists."""
+
+    def __init__(self, rows: int, user_count: int) -> None:
+        self._items = np.zeros((user_count, rows), np.uint8)  # times that each user has taken each item
+        self._users = np.zeros((rows, user_count), np.uint8)  # the same by item
+        self._room: Floats = np.zeros(0, np.float32)
+
+    def fill(self, users: Rows, items: Rows) -> None:
+        shape = self._items.shape
+        times = np.bincount(users * shape[1] + items, minlength=shape[0] * shape[1]).reshape(shape)
+        self._items = np.minimum(times, _MOST_TIMES).astype(np.uint8)
+        self._users = np.ascontiguousarray(self._items.T)
+
+    def add(self, user: int, item: int) -> None:
+        if self._items[user, item] < _MOST_TIMES:
+            self._items[user, item] += 1
+            self._users[item, user] += 1
+
+    def users_of(self, items: Rows, weights: Floats) -> Floats:
+        return self._sum(self._users, items, weights)
+
+    def items_of(self, users: Rows, weights: Floats) -> Floats:
+        return self._sum(self._items, users, weights)
+
+    def _sum(self, table: NDArray[np.uint8], rows: Rows, weights: Floats) -> Floats:
+        """Weighed sum of rows, in room that is kept from one sum to the next."""
+        size = len(rows) * table.shape[1]
+        if len(self._room) < size:
+            self._room = np.empty(size, np.float32)
+        picked = self._room[:size].reshape(len(rows), table.shape[1])
+        np.copyto(picked, table[rows])
+        return weights @ picked
+
+
+class _Lists:
+    """Who has taken what, as a list for each user and each item: for many of them."""
+
+    def __init__(self, rows: int, user_count: int) -> None:
+        self._users = [_Growing() for _ in range(rows)]  # of each item
+        self._items = [_Growing() for _ in range(user_count)]  # of each user
+
+    def fill(self, users: Rows, items: Rows) -> None:
+        self._users = [_Growing(part) for part in _grouped(items, users, len(self._users))]
+        self._items = [_Growing(part) for part in _grouped(users, items, len(self._items))]
+
+    def add(self, user: int, item: int) -> None:
+        self._users[item].append(user)
+        self._items[user].append(item)
+
+    def users_of(self, items: Rows, weights: Floats) -> Floats:
+        return _added([self._users[item].values for item in items.tolist()], weights, len(self._items))
+
+    def items_of(self, users: Rows, weights: Floats) -> Floats:
+        return _added([self._items[user].values for user in users.tolist()], weights, len(self._users))
+
+
+def _added(lists: list[Rows], weights: Floats, size: int) -> Floats:
+    """Sum of the weights of the lists that a number is in. [size]."""
+    repeated = np.repeat(weights, [len(numbers) for numbers in lists])
+    return np.bincount(np.concatenate(lists), repeated, minlength=size).astype(np.float32)
 
 
 class _Growing:
@@ -129,6 +189,14 @@ def _grouped(keys: Rows, values: Rows, groups: int) -> list[Rows]:
     order = np.argsort(keys, kind="stable")
     bounds = np.searchsorted(keys[order], np.arange(groups + 1))
     return [values[order[start:stop]] for start, stop in zip(bounds, bounds[1:], strict=False)]
+
+
+_MOST_TIMES = 255  # of one item by one user, where they are counted in bytes
+_TABLE_CELLS = 2**25  # above, two tables of bytes take more than 64 MiB
+
+
+def _log(rows: int, user_count: int) -> _Table | _Lists:
+    return (_Table if rows * user_count <= _TABLE_CELLS else _Lists)(rows, user_count)
 
 
 def _user_knn(setting: Setting) -> UserKNN:

@@ -13,8 +13,9 @@ from online_models.candidate_network import CandidateLists, CandidateNetwork, st
 from online_models.evaluation.interactions import Histories, Interactions, Rows
 from online_models.learner import seeded
 from online_models.recommenders import Factory, Recommender, Setting
-from online_models.recommenders.blend import CONTEXTS, Blend, context_of, counting_sources
-from online_models.recommenders.item_facts import ItemFacts
+from online_models.recommenders.blend import CONTEXTS, Blend, counting_sources
+from online_models.recommenders.hstu import hstu
+from online_models.recommenders.item_facts import FACTS, ItemFacts
 from online_models.recommenders.list_store import ListStore
 from online_models.recommenders.logs import histories_before, joined
 from online_models.recommenders.sequential import sasrec
@@ -73,8 +74,11 @@ class Whole(Blend):
             return np.concatenate([self.score(histories.take(part)) for part in parts])
         logits = super().score(histories)  # [B, R]
         rows, lists = self._lists(histories, logits)
-        with torch.no_grad():
-            residual = self._networked(lists).eval()(lists.inputs, lists.contexts).numpy()  # [B, N]
+        network = self._networked(lists)
+        if network.training:
+            network.eval()
+        with torch.inference_mode():
+            residual = network(lists.inputs, lists.contexts).numpy()  # [B, N]
         np.put_along_axis(logits, rows, np.take_along_axis(logits, rows, 1) + residual, 1)
         return logits
 
@@ -101,36 +105,39 @@ class Whole(Blend):
         return self._listed[1], self._listed[2]
 
     def _choose(self, histories: Histories, blended: Floats) -> tuple[Rows, CandidateLists]:
-        allowed = np.where(self._allowed(histories), blended, _FLOOR)  # [B, R]
+        heard = self._hear(histories)
+        allowed = np.where(heard.allowed, blended, _FLOOR)  # [B, R]
         count = min(self.config.candidates, allowed.shape[1] - 2)
         rows = np.argpartition(-allowed, count - 1, axis=1)[:, :count]
         order = np.argsort(-np.take_along_axis(allowed, rows, 1), axis=1, kind="stable")
         rows = np.take_along_axis(rows, order, 1)  # [B, N] best first
         own = np.take_along_axis(allowed, rows, 1)
-        rest = allowed.copy()
-        np.put_along_axis(rest, rows, _FLOOR, 1)
+        np.put_along_axis(allowed, rows, _FLOOR, 1)  # what is left is the rest
         return rows, CandidateLists(
             inputs=torch.from_numpy(self._inputs(histories, rows, own)),
-            contexts=torch.from_numpy(context_of(histories)),
+            contexts=torch.from_numpy(heard.contexts),
             blended=torch.from_numpy(own),
-            rest=torch.from_numpy(rest).logsumexp(1),
+            rest=torch.from_numpy(allowed).logsumexp(1),
             targets=torch.full((len(rows),), -1),
         )
 
     def _inputs(self, histories: Histories, rows: Rows, blended: Floats) -> Floats:
         """Log shares, shares and places by source, the blend's logit and place, facts of the items. [B, N, F]."""
         heard = self._hear(histories).features  # [2 S, B, R] log shares, then shares
-        heard = np.take_along_axis(heard, np.broadcast_to(rows, (len(heard), *rows.shape)), 2)  # [2 S, B, N]
-        logs, shares = np.split(heard, 2)
-        parts = np.concatenate([logs / 5, shares, reciprocal_places(shares)])  # [3 S, B, N]
-        places = np.broadcast_to(1 / np.arange(1, rows.shape[1] + 1), rows.shape)
-        blend = np.stack([np.maximum(blended - blended[:, :1], _FAR) / 5, places])
-        facts = [
-            self.facts.of(own, histories.items_of(place), float(histories.now_seconds[place]))
-            for place, own in enumerate(rows)
-        ]  # B of [N, 7]
-        made = np.concatenate([np.moveaxis(np.concatenate([parts, blend]), 0, 2), np.stack(facts)], axis=2)
-        return made.astype(np.float32)
+        sources, (batch, count) = len(heard) // 2, rows.shape
+        made = np.empty((batch, count, 3 * sources + 2 + FACTS), np.float32)
+        for place, own in enumerate(rows):
+            of_one = made[place].T  # [F, N]
+            logs, shares = of_one[:sources], of_one[sources : 2 * sources]
+            picked = heard[:, place].take(own, axis=1)  # [2 S, N]
+            np.multiply(picked[:sources], np.float32(1 / 5), out=logs)
+            shares[:] = picked[sources:]
+            of_one[2 * sources : 3 * sources] = reciprocal_places(picked[sources:])
+            now = float(histories.now_seconds[place])
+            made[place, :, -FACTS:] = self.facts.of(own, histories.items_of(place), now)  # [N, 7]
+        made[:, :, 3 * sources] = np.maximum(blended - blended[:, :1], _FAR) / 5
+        made[:, :, 3 * sources + 1] = 1 / np.arange(1, count + 1)
+        return made
 
     def _networked(self, lists: CandidateLists) -> CandidateNetwork:
         if self.network is None:
@@ -173,8 +180,12 @@ def reciprocal_places(shares: Floats) -> Floats:
     >>> reciprocal_places(np.array([[0.2, 0.0, 1.0]], np.float32)).tolist()
     [[0.5, 0.0, 1.0]]
     """
-    places = np.argsort(np.argsort(-shares, axis=-1, kind="stable"), axis=-1)
-    return np.where(shares > 0, 1 / (1 + places), 0).astype(np.float32)
+    best_first = np.argsort(-shares, axis=-1, kind="stable")
+    reciprocals = np.empty(shares.shape, np.float32)
+    by_place = (1 / np.arange(1, shares.shape[-1] + 1)).astype(np.float32)
+    np.put_along_axis(reciprocals, best_first, by_place, axis=-1)
+    reciprocals[shares <= 0] = 0
+    return reciprocals
 
 
 def _with_targets(lists: CandidateLists, rows: Rows, targets: Rows) -> CandidateLists:
@@ -193,8 +204,12 @@ def _blend_sasrec(setting: Setting) -> Blend:
     return Blend([*counting_sources(setting), sasrec(setting)], setting)
 
 
+def _blend_hstu(setting: Setting) -> Blend:
+    return Blend([*counting_sources(setting), hstu(setting)], setting)
+
+
 def _whole(setting: Setting) -> Whole:
     return Whole([*counting_sources(setting), sasrec(setting)], setting)
 
 
-RECOMMENDERS: dict[str, Factory] = {"blend-sasrec": _blend_sasrec, "whole": _whole}
+RECOMMENDERS: dict[str, Factory] = {"blend-sasrec": _blend_sasrec, "blend-hstu": _blend_hstu, "whole": _whole}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from online_models.evaluation.interactions import Histories
+from online_models.recommenders import linear
 from online_models.recommenders.linear import EaseRecommender, LinearReading, Refits, RidgeRecommender
 from online_models.recommenders.pair_store import PairRule
 from tests.online_models.recommenders.small_logs import random_log, stream
@@ -78,3 +80,31 @@ def test_refits_come_on_the_stream() -> None:
     model = EaseRecommender(log.rows, 5.0, Refits(events=20, growth=0.1), READING)
     stream(model, log)
     assert 0 < model.fitted_events <= len(log) and model.score(Histories.of([[2]])).any()
+
+
+def test_what_comes_twice_in_a_history_is_one_pair() -> None:
+    model = EaseRecommender(6, 5.0, NEVER, READING)
+    model.add(np.array([2, 3, 2]), 4)
+    assert model.gram[4].tolist() == [0, 0, 1, 1, 1, 0] == model.gram[:, 4].tolist()
+
+
+def test_many_waiting_events_are_taken_into_the_sums_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = random_log()
+    at_once, in_parts = (RidgeRecommender(log.rows, 2.0, RULE, NEVER, READING) for _ in range(2))
+    stream(at_once, log)
+    monkeypatch.setattr(linear, "_MOST_WAITING", 7)
+    stream(in_parts, log)
+    assert not at_once.inputs.any() and in_parts.inputs.any()
+    for model in (at_once, in_parts):
+        model.solve()
+    np.testing.assert_allclose(at_once.weights, in_parts.weights, atol=1e-5)
+
+
+def test_all_readings_at_once_are_each_alone() -> None:
+    log = random_log()
+    readings = (LinearReading(last=2, decay=0.5), LinearReading(last=5, decay=1.0))
+    model = EaseRecommender(log.rows, 5.0, NEVER, *readings)
+    model.fit(log)
+    histories = Histories.of([[3, 4, 5, 6, 7, 8]])
+    expected = [model._read(histories, reading)[0] for reading in readings]
+    np.testing.assert_allclose(model.columns(histories)[:, 0], expected, atol=1e-5)

@@ -75,3 +75,37 @@ def test_scores_follow_the_formula(layout: str) -> None:
     scores = store.score(Histories.of([[2, 3]]), reading)[0]
     assert scores[4] == pytest.approx((2 / 3 + 0.1 * 0.5 / 2) / 3)
     assert scores[2] == pytest.approx(0.25 / 3 / 2)
+
+
+READINGS = (
+    PairReading(last=2, decay=0.5, source_power=0.3, target_power=0.4),
+    PairReading(last=5, decay=0.9, source_power=0.0),
+)
+
+
+@pytest.mark.parametrize("fitted_events", [0, 50, None])
+def test_all_readings_at_once_are_each_alone(layout: str, fitted_events: int | None) -> None:
+    log, store = random_log(), PairStore(30, RULES[2])
+    fitted_events = len(log) if fitted_events is None else fitted_events
+    store.fit(log.take(slice(0, fitted_events)))
+    histories = Histories.of([[3, 4, 5, 6, 4, 8], [], [9]])
+    store.columns(histories, READINGS)  # powers that are kept up to date from here on
+    for event in range(fitted_events, len(log)):
+        store.observe(before(log, event).items, int(log.items[event]))
+    counts, matrix = store.item_counts.astype(np.float64), store.matrix().toarray()
+    for place in range(3):
+        newest = histories.items_of(place)[::-1]
+        expected = [
+            sum(
+                (
+                    reading.decay**step * (counts[item] + 1) ** -reading.source_power * matrix[item]
+                    for step, item in enumerate(newest[: reading.last].tolist())
+                ),
+                np.zeros(30),
+            )
+            * (counts + 1) ** -reading.target_power
+            for reading in READINGS
+        ]
+        found = store.columns(histories.take(np.array([place])), READINGS)[:, 0]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(store.columns(histories, READINGS)[:, place], expected, rtol=1e-4, atol=1e-6)

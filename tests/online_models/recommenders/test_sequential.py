@@ -148,3 +148,27 @@ def test_it_is_found_by_name_and_made_alike_from_one_seed(name: str) -> None:
     one.learn(log, before_each(log, 0, 300))
     two.learn(log, before_each(log, 0, 300))
     assert torch.equal(one.learner.ranker.items.weight, two.learner.ranker.items.weight)
+
+
+def test_one_history_scores_as_many_do() -> None:
+    recommender = recommenders()["sasrec"](Setting(rows=ROWS, user_count=USERS))
+    walk(recommender, stream(200))  # type: ignore[arg-type]
+    histories = Histories.of([[3, 4, 5], [], [7], list(range(2, ROWS)) * 2])
+    alone = [recommender.score(histories.take(np.array([place])))[0] for place in range(4)]
+    np.testing.assert_allclose(np.stack(alone), recommender.score(histories), atol=1e-4)
+
+
+def test_a_stream_has_rates_of_its_own() -> None:
+    recommender = make()
+    recommender.online = Online(micro_batch=32, rate=5e-3, table_rate=7e-3)
+    log = stream(100)
+    walk(recommender, log)
+    assert [group["lr"] for group in recommender.learner.optimizer.param_groups] == [7e-3, 5e-3]
+    recommender.fit(log.take(slice(0, 60)), log.take(slice(60, 100)))
+    assert [group["lr"] for group in recommender.learner.optimizer.param_groups] == [1e-2, 1e-2]
+
+
+def test_rows_of_a_large_catalogue_take_longer_steps() -> None:
+    recommenders_ = [recommenders()["sasrec"](Setting(rows=rows, user_count=2)) for rows in (ROWS, 5_000)]
+    rates = [recommender.online.table_rate for recommender in recommenders_]  # type: ignore[attr-defined]
+    assert rates[0] < rates[1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from online_models.evaluation.interactions import Histories
+from online_models.recommenders import user_knn
 from online_models.recommenders.user_knn import UserKNN
 from tests.online_models.recommenders.small_logs import log_of, random_log, stream
 
@@ -32,3 +34,30 @@ def test_users_are_not_their_own_neighbours() -> None:
     model = UserKNN(8, 2)
     model.fit(log_of([(0, 2), (0, 3)], rows=8, users=2))
     assert not model.score(Histories.of([[2, 3]], users=[0])).any()
+
+
+def test_a_table_of_bytes_says_what_lists_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = random_log()
+    scores = []
+    for cells in (10**6, 0):
+        monkeypatch.setattr(user_knn, "_TABLE_CELLS", cells)
+        fitted, streamed = (UserKNN(log.rows, log.user_count, neighbours=5) for _ in range(2))
+        fitted.fit(log.take(slice(0, 60)))
+        for event in range(60, len(log)):
+            fitted.observe(int(log.users[event]), int(log.items[event]))
+        stream(streamed, log)
+        histories = Histories.of([[3, 4], [7], []], users=[0, 1, 2])
+        scores += [fitted.score(histories), streamed.score(histories)]
+    for other in scores[1:]:
+        np.testing.assert_allclose(other, scores[0], rtol=1e-4)
+
+
+def test_what_is_taken_very_often_does_not_wrap_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_knn, "_MOST_TIMES", 3)
+    streamed, fitted = UserKNN(4, 2), UserKNN(4, 2)
+    log = log_of([(0, 2)] * 7 + [(0, 3)], rows=4, users=2)
+    stream(streamed, log)
+    fitted.fit(log)
+    histories = Histories.of([[3]], users=[1])
+    np.testing.assert_allclose(streamed.score(histories), fitted.score(histories))
+    assert streamed.score(histories)[0, 2] == 3 * streamed.score(histories)[0, 3]

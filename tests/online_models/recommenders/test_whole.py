@@ -13,7 +13,8 @@ from online_models.recommenders.blend import Blend
 from online_models.recommenders.counting import PairRecommender
 from online_models.recommenders.pair_store import PairReading, PairRule
 from online_models.recommenders.recency import PopularityColumns
-from online_models.recommenders.whole import Whole, reciprocal_places
+from online_models.recommenders.sequential import SequenceRecommender
+from online_models.recommenders.whole import RECOMMENDERS, Whole, reciprocal_places
 
 
 def sources(setting: Setting) -> list:
@@ -107,6 +108,17 @@ def test_the_network_steps_while_the_stream_is_walked() -> None:
     result = run_prequential(make, log, plan=Plan(warm_up=0.5))
     assert float(made[0].network.out.weight.detach().abs().sum()) > 0
     assert len(made[0].store) == 64 and result.metrics["hr@5"] > 0.5
+
+
+def test_each_blend_by_name_reads_a_sequence_model_beside_what_counts() -> None:
+    log = walks(users=6, length=6)
+    setting = Setting(rows=log.rows, user_count=log.user_count, repeats=True, fit_minutes=0.02)
+    for name, make in RECOMMENDERS.items():
+        blend = make(setting)
+        assert isinstance(blend, Blend) and blend.micro_batch == 1, name
+        assert isinstance(blend.sources[-1].source, SequenceRecommender), name  # type: ignore[attr-defined]
+        blend.learn(log.take(slice(0, 1)), Histories.of([[2, 3]], now_seconds=[1e6]))
+        assert np.isfinite(blend.score(Histories.of([[2, 3], []], now_seconds=[1e6, 1e6]))[:, 2:]).all(), name
 
 
 def test_places_by_hand() -> None:

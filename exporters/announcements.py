@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from exporters.manifest import Manifest
+    from exporters.registry import Registry
 
 Kind = Literal["published", "rolled_back", "released", "refused", "asked", "held", "repair"]
 _ASIDE = ("refused", "asked", "held", "repair")  # they change nothing that serves
@@ -57,3 +62,12 @@ def decode(raw: bytes) -> Announcement:
     '000001-ab'
     """
     return _decoder.decode(raw)
+
+
+def announcement_of(registry: Registry, version: Manifest, kind: Kind, reason: str = "") -> Announcement:
+    """Announce a version that lies in the registry."""
+    return Announcement(
+        name=version.name, kind=kind, version=version.version, path=str(registry.folder(version.name, version.version)),
+        sha256=registry.manifest_sha256(version.name, version.version), step=version.step, metrics=version.metrics,
+        offsets=version.offsets, reason=reason, time_ms=time.time_ns() // 1_000_000,
+    )  # fmt: skip

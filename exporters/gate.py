@@ -12,13 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporters.errors import GateRefused
-from exporters.parity import Session
+
+if TYPE_CHECKING:
+    from exporters.parity import Session
 
 HIT_DEPTH = 10
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from exporters.announcements import Announcement, Kind
+from exporters.announcements import Announcement, announcement_of
 from exporters.architectures import Architectures, architecture_key
 from exporters.deltas import VECTORS
 from exporters.errors import ExporterError, GateRefused
@@ -222,15 +222,6 @@ class DensePublisher:
     def _tell(self, announcement: Announcement) -> None:
         if self.announce is not None:
             self.announce(announcement)
-
-
-def announcement_of(registry: Registry, version: Manifest, kind: Kind, reason: str = "") -> Announcement:
-    """Announce a version that lies in the registry."""
-    return Announcement(
-        name=version.name, kind=kind, version=version.version, path=str(registry.folder(version.name, version.version)),
-        sha256=registry.manifest_sha256(version.name, version.version), step=version.step, metrics=version.metrics,
-        offsets=version.offsets, reason=reason, time_ms=_now_ms(),
-    )  # fmt: skip
 
 
 def _now_ms() -> int:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import faust
@@ -250,6 +251,32 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]], leaving: as
         try:
             await asyncio.wait_for(leaving.wait(), seconds)
         except TimeoutError:
+            await _try(work)
+
+
+async def soon_after(
+    happened: asyncio.Event, work: Callable[[], Awaitable[None]], leaving: asyncio.Event, wait_seconds: float
+) -> None:
+    """Do something whenever something else has happened, until the process leaves.
+
+    What goes wrong is logged, and the next round tries again.
+
+    Parameters
+    ----------
+    happened
+        Set by whoever does it, and by who leaves; cleared here.
+    work
+        What is done.
+    leaving
+        Set when the process leaves; what is under way then comes to its end.
+    wait_seconds
+        After so long it is done without a reason.
+    """
+    while not leaving.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(happened.wait(), wait_seconds)
+        happened.clear()
+        if not leaving.is_set():
             await _try(work)
 
 

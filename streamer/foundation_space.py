@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exporters.announcements import Announcement
+from exporters.announcements import Announcement, announcement_of
 from exporters.errors import RegistryError
 from exporters.foundation import MODEL, VECTORS
 from exporters.manifest import Manifest
-from exporters.publish import announcement_of
 from exporters.registry import Draft, Registry
 from feature_store.user_vectors import UserVectors
 from online_models.foundation.alignment import Alignment, procrustes

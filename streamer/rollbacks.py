@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from exporters.announcements import Announcement
+from exporters.announcements import Announcement, announcement_of
 from exporters.errors import ExporterError
-from exporters.publish import announcement_of
 from exporters.registry import Registry
 from streamer.announcing import announce
 from streamer.errors import HeadwaterError

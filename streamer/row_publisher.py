@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,8 @@ class RowPublisher:
         Writes to the broker.
     cycle_seconds
         Each table is checked once in this time.
+    least_seconds
+        Between two collections that nobody but the learner asks for.
     clock
         Monotonic seconds.
     """
@@ -35,15 +38,43 @@ class RowPublisher:
         student: Student,
         producer: AIOKafkaProducer,
         cycle_seconds: float,
+        least_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._student, self.producer = student, producer
-        self._pause_seconds = cycle_seconds / len(student.outgoing.shown.tables)
+        self._pause_seconds, self._least_seconds = cycle_seconds / len(student.outgoing.shown.tables), least_seconds
         self._clock = clock
         self._due: list[str] = []
         self._next = 0
-        self._checked_at = clock()
+        self._checked_at = self._collected_at = clock()
+        self._collected: list[tuple[int, list[Row]]] = []
+        self._sending = asyncio.Lock()
         self.end_offset = 0  # behind the last row that the broker has
+
+    @property
+    def is_due(self) -> bool:
+        """Whether rows should be collected behind the micro-batch that has just been learnt."""
+        return not self._collected and self._clock() - self._collected_at >= self._least_seconds
+
+    @property
+    def waits(self) -> bool:
+        """Whether something was put aside and not sent."""
+        return bool(self._collected)
+
+    def collect(self) -> None:
+        """Put aside what is to be sent now, for :meth:`send_collected`; call it while nobody learns."""
+        self._collected_at = self._clock()
+        self._collected.append((self._student.learned, self.take()))
+
+    async def send_collected(self) -> int | None:
+        """Send what was put aside, in order; returns the step that servers can have now, None where nothing was."""
+        sent = None
+        async with self._sending:
+            while self._collected:
+                step, rows = self._collected.pop(0)
+                await self.send(rows)
+                sent = step if rows else sent
+        return sent
 
     def take(self) -> list[Row]:
         """Take what is to be sent now; call it while nobody learns."""

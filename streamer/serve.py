@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from exporters.announcements import announcement_of
 from exporters.errors import ExporterError
 from exporters.problem import Problem
-from exporters.publish import announcement_of
 from exporters.rate_limit import RateLimit
 from exporters.registry import Registry
 from exporters.server import build_app

@@ -105,13 +105,15 @@ class Learning(BaseModel):
     batch_examples: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, description="of PyTorch: micro-batches are too small to gain from more")
     batch_most_examples: int = Field(256, ge=1, description="in a micro-batch of a trainer that is behind")
-    batch_within_seconds: float = Field(0.25, gt=0)
+    batch_within_seconds: float = Field(0.1, gt=0, description="a micro-batch that is not full is learnt after so long")
     shed_behind_examples: int = Field(
         1_000, ge=0, description="so far behind, replay and most tests are left out until it has caught up; 0: never"
     )
     candidates: int = Field(120, ge=10)
     neighbours: int = Field(200, ge=10)
-    publish_rows_seconds: float = Field(0.5, gt=0)
+    publish_rows_seconds: float = Field(
+        0.2, gt=0, description="least time between two; rows then go out with the end of a micro-batch"
+    )
     publish_dense_seconds: float = Field(5.0, gt=0)
     parity_seconds: float = Field(30.0, gt=0, description="each table of the servers is checked once in this time")
     snapshot_seconds: float = Field(10.0, gt=0)

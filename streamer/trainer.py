@@ -29,7 +29,7 @@ from streamer import example_stream, metrics, topics
 from streamer.drift.desk import DriftDesk
 from streamer.effects import Message
 from streamer.errors import HeadwaterError
-from streamer.example_stream import ExamplesApp, Highwater, MicroBatchSize, Positions, Seek, every
+from streamer.example_stream import ExamplesApp, Highwater, MicroBatchSize, Positions, Seek, every, soon_after
 from streamer.examples import Example
 from streamer.families import check_family
 from streamer.faust_process import run_app
@@ -47,6 +47,7 @@ from streamer.student import Student
 ITEMS_PUSHED_SECONDS = 5.0
 DISTILLED_SECONDS = 0.25
 DRIFT_SECONDS = 1.0
+_ROWS_WAIT_SECONDS = 0.5  # without a micro-batch: rows that labels have moved, digests, what servers have asked for
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +71,7 @@ class Trainer:
         self._lock = asyncio.Lock()
         self._rhythms: list[asyncio.Task[None]] = []
         self._readers: list[asyncio.Task[None]] = []
-        self._leaving = asyncio.Event()
+        self._leaving, self._collected = asyncio.Event(), asyncio.Event()
         self._unacknowledged: list[Any] = []
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka.bootstrap_servers,
@@ -85,7 +86,8 @@ class Trainer:
         self._publisher = DensePublisher(
             registry=self._registry, name=self.name, announce=self._announce_later, int8=settings.learning.int8
         )
-        self._rows = RowPublisher(self.student, self._producer, settings.learning.parity_seconds)
+        sizes = settings.learning
+        self._rows = RowPublisher(self.student, self._producer, sizes.parity_seconds, sizes.publish_rows_seconds)
         monitor = self.student.drift
         self._drift = None if monitor is None else DriftDesk(settings, monitor, self._registry, self._send)
         self._repairs = ModelRequests(settings, self.name, "repair", self._rows.asked)
@@ -104,7 +106,6 @@ class Trainer:
         await self._start_labels()
         sizes = self.settings.learning
         rhythms: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-            (sizes.publish_rows_seconds, self.publish_rows),
             (sizes.publish_dense_seconds, self.publish_dense),
             (sizes.snapshot_seconds, self.save),
             (DISTILLED_SECONDS, self.distill),
@@ -118,6 +119,8 @@ class Trainer:
         self._store = await asyncio.to_thread(self._open_store)
         await self.publish_dense()
         self._rhythms = [asyncio.create_task(every(seconds, work, self._leaving)) for seconds, work in rhythms]
+        rows = soon_after(self._collected, self._publish_rows_soon, self._leaving, _ROWS_WAIT_SECONDS)
+        self._rhythms.append(asyncio.create_task(rows))
         self._readers = [asyncio.create_task(self._items.follow()), asyncio.create_task(self._repairs.follow())]
         if self.student.soft is not None:
             self._readers.append(asyncio.create_task(self._labels.follow()))
@@ -127,6 +130,7 @@ class Trainer:
     async def stop(self) -> None:
         """Save and publish what is there, and disconnect."""
         self._leaving.set()
+        self._collected.set()
         for task in self._readers:
             task.cancel()
         await asyncio.gather(*self._rhythms, *self._readers, return_exceptions=True)
@@ -162,6 +166,9 @@ class Trainer:
             behind = limit > 0 and self.positions.waiting(highwater) >= limit
             plotted = await asyncio.to_thread(self._learn, examples, self._labels.take(), behind) if examples else {}
             self._unacknowledged += [event for event in events if self.positions.applied(event)]
+            if self._rows.is_due:  # now, while they are new: a rhythm of its own would wait for the next micro-batch
+                await self._collect_rows()
+                self._collected.set()
         if plotted.get("learned"):
             metrics.EXAMPLES_LEARNED.inc(plotted["learned"])
             metrics.show_shed(self.name, plotted)
@@ -181,14 +188,21 @@ class Trainer:
 
     async def publish_rows(self) -> None:
         """Write the rows that changed to the weights topic."""
-        if await asyncio.to_thread(self._on_hold):
-            return
         async with self._lock:
+            await self._collect_rows()
+        self._show_rows(await self._rows.send_collected())
+
+    async def _collect_rows(self) -> None:
+        if not await asyncio.to_thread(self._on_hold):
             self._describe_items()
-            rows = await asyncio.to_thread(self._rows.take)
-            step = self.student.learned
-        await self._rows.send(rows)
-        self._show_rows(step if rows else None)
+            await asyncio.to_thread(self._rows.collect)
+
+    async def _publish_rows_soon(self) -> None:
+        """Send what a micro-batch has put aside; where none has come for a while, what waits all the same."""
+        if self._rows.waits:
+            self._show_rows(await self._rows.send_collected())
+        else:
+            await self.publish_rows()
 
     async def publish_dense(self) -> None:
         """Publish the dense part as a version: parity and gate first, then the registry, then the announcement."""

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from msgspec import structs
 
 from exporters import metrics
-from exporters.announcements import Announcement
+from exporters.announcements import Announcement, announcement_of
 from exporters.canary import Canary
 from exporters.errors import ExporterError
 from exporters.manifest import Trial
-from exporters.publish import announcement_of
 from exporters.registry import Registry
 from exporters.runtime import ModelHost
 from streamer.server_settings import canary_rules_of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +108,10 @@ def test_what_is_allowed_passes(module: str, source: str, tmp_path: Path) -> Non
     path = tmp_path / "made_up.py"
     path.write_text(source)
     assert violations(module, path) == []
+
+
+def test_a_server_starts_without_what_only_learners_need() -> None:
+    told = "import sys, streamer.commands.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
+    assert {"feast", "onnxruntime"} <= set(loaded)
+    assert not {"faust", "onnx", "river", "scipy"} & set(loaded), "each costs a second of every start, and memory"

@@ -12,8 +12,7 @@ from kafka.errors import KafkaError
 from exporters.deltas import DEFAULT_MODEL
 from streamer import topics
 from streamer.drift import records
-from streamer.drift.desk import describe
-from streamer.drift.records import Record, Request
+from streamer.drift.records import Record, Request, describe
 from streamer.errors import BrokerError, HeadwaterError
 from streamer.settings import Settings
 

@@ -16,7 +16,7 @@ from streamer import topics
 from streamer.drift import records
 from streamer.drift.monitor import Monitor
 from streamer.drift.process_hands import process_hands
-from streamer.drift.records import Alarm, Request
+from streamer.drift.records import Request
 from streamer.effects import Message
 from streamer.settings import Settings
 
@@ -81,7 +81,7 @@ class DriftDesk:
     async def report(self) -> None:
         """Write what has happened: alarms and actions, and what other processes are told."""
         for record in self._monitor.take_records():
-            _log.warning("%s", describe(record))
+            _log.warning("%s", records.describe(record))
             key = self._monitor.model.encode()
             await self._send(Message(topics.DRIFT.name, key, records.encode(record)))
         waiting, self._announcements[:] = list(self._announcements), []
@@ -91,21 +91,6 @@ class DriftDesk:
     async def close(self) -> None:
         """Leave the broker."""
         await self._consumer.stop()
-
-
-def describe(record: records.Record) -> str:
-    """One line of a record for a log or a terminal.
-
-    >>> describe(Request(model="student", wish="revert", subject="replay-1"))
-    'request to student: revert replay-1'
-    """
-    if isinstance(record, Alarm):
-        moved = ", ".join(f"{one.name} {one.before:g} -> {one.after:g}" for one in record.moved[:4])
-        return f"alarm {record.id} of {record.model}: {record.text}" + (f"; most moved: {moved}" if moved else "")
-    if isinstance(record, Request):
-        return f"request to {record.model}: {record.wish} {record.subject}"
-    until = f" until example {record.until_example}" if record.until_example and record.state == "started" else ""
-    return f"action {record.id} of {record.model}: {record.kind} {record.state}{until} ({record.reason})"
 
 
 def _request(raw: bytes | None) -> Request | None:

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from exporters.timeline import Timeline
-from streamer.drift.desk import describe
-from streamer.drift.records import Alarm, Record, Request, decode
+from streamer.drift.records import Alarm, Record, Request, decode, describe
 
 _log = logging.getLogger(__name__)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from exporters.announcements import Announcement
-from exporters.publish import announcement_of
+from exporters.announcements import Announcement, announcement_of
 from exporters.registry import Registry
 from streamer.drift.hands import Errand, Hand, Values
 

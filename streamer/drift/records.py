@@ -109,3 +109,18 @@ def identity(*parts: object) -> str:
     """
     text = ":".join(str(part) for part in parts)
     return f"{parts[1]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def describe(record: Record) -> str:
+    """One line of a record for a log or a terminal.
+
+    >>> describe(Request(model="student", wish="revert", subject="replay-1"))
+    'request to student: revert replay-1'
+    """
+    if isinstance(record, Alarm):
+        moved = ", ".join(f"{one.name} {one.before:g} -> {one.after:g}" for one in record.moved[:4])
+        return f"alarm {record.id} of {record.model}: {record.text}" + (f"; most moved: {moved}" if moved else "")
+    if isinstance(record, Request):
+        return f"request to {record.model}: {record.wish} {record.subject}"
+    until = f" until example {record.until_example}" if record.until_example and record.state == "started" else ""
+    return f"action {record.id} of {record.model}: {record.kind} {record.state}{until} ({record.reason})"

@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 
+from exporters.announcements import announcement_of
 from exporters.errors import RuntimeLoadError
-from exporters.publish import DensePublisher, announcement_of
+from exporters.publish import DensePublisher
 from exporters.runtime import ModelHost, RankerSession
 from exporters.session import Execution
 

@@ -12,9 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from exporters import announcements, deltas
-from exporters.announcements import Announcement
+from exporters.announcements import Announcement, announcement_of
 from exporters.deltas import Row
-from exporters.publish import announcement_of
 from exporters.registry import Draft, GraphFile
 from streamer.server_state import ServerState
 from streamer.settings import Learning, Serving, Settings, Stores

@@ -16,6 +16,7 @@ from streamer import examples, metrics, topics, trainer
 from streamer.errors import HeadwaterError
 from streamer.example_stream import MicroBatchSize
 from streamer.examples import Example
+from streamer.row_publisher import RowPublisher
 from streamer.settings import Settings
 from streamer.trainer import Trainer, create_app
 
@@ -194,6 +195,52 @@ async def test_rows_go_out_with_their_keys(start, broker: Broker, walk) -> None:
     broker.sent.clear()
     await one.publish_rows()
     assert broker.sent == []
+
+
+async def test_rows_are_put_aside_behind_a_micro_batch_and_go_out_in_order(
+    small_settings: Settings, broker: Broker, walk
+) -> None:
+    learning = small_settings.learning.model_copy(update={"publish_rows_seconds": 10.0})
+    one, clock = Trainer(small_settings.model_copy(update={"learning": learning})), SimpleNamespace(seconds=0.0)
+    one._rows = RowPublisher(one.student, broker, 600.0, 10.0, clock=lambda: clock.seconds)  # type: ignore[arg-type]
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    assert not one._rows.waits, "not so soon after the last time"
+    for first, clock.seconds in ((8, 10.0), (16, 21.0)):
+        await one.handle(broker.events(walk(8, first), first), broker.seek, broker.highwater)
+        assert one._rows.waits and broker.sent == []
+    assert not one._rows.is_due, "what is put aside goes out first; rows that change meanwhile stay together"
+    await one._publish_rows_soon()
+    assert {deltas.decode(value).step for _, value, _ in broker.sent} == {16} and not one._rows.waits
+    await one._publish_rows_soon()
+    assert {deltas.decode(value).step for _, value, _ in broker.sent} == {16, 24}, "what no micro-batch has put aside"
+
+
+async def test_two_who_send_keep_the_order(small_settings: Settings, broker: Broker, walk) -> None:
+    one = Trainer(small_settings)
+    steps: list[int] = []
+
+    async def slowly(topic: str, value: bytes, key: bytes) -> None:
+        await asyncio.sleep(0)
+        steps.append(deltas.decode(value).step)
+
+    broker.send = slowly  # type: ignore[method-assign]
+    one._rows.producer = broker  # type: ignore[assignment]
+    for first in (0, 8, 16):
+        one.student.learn(walk(8, first))
+        one._rows.collect()
+    await asyncio.gather(*(one._rows.send_collected() for _ in range(3)))
+    assert steps == sorted(steps) and set(steps) == {8, 16, 24}
+
+
+async def test_nothing_is_put_aside_while_publishing_is_held(start, broker: Broker, walk) -> None:
+    one = start()
+    one._on_hold = lambda: True  # type: ignore[method-assign]
+    await one.handle(broker.events(walk(8)), broker.seek, broker.highwater)
+    await one._publish_rows_soon()
+    assert broker.sent == []
+    del one._on_hold
+    await one._publish_rows_soon()
+    assert {deltas.decode(value).step for _, value, _ in broker.sent} == {8}
 
 
 async def test_items_are_described_once_until_they_change(start, broker: Broker, example, monkeypatch) -> None:

@@ -13,10 +13,9 @@ from exporters.registry import Draft, GraphFile
 from exporters.timeline import Timeline
 from streamer import examples, topics
 from streamer.drift import records
-from streamer.drift.desk import describe
 from streamer.drift.hands import groups
 from streamer.drift.marks import mark_of, note_drift
-from streamer.drift.records import Action, Request
+from streamer.drift.records import Action, Request, describe
 from streamer.drift.settings import Drift
 from streamer.settings import Settings
 from streamer.trainer import Trainer

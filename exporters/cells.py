@@ -14,6 +14,7 @@ search sees the items as they were at one moment, waits for nobody, and keeps no
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,15 +27,21 @@ from online_models.best_first import best_first
 Rows = NDArray[np.int64]
 
 _BLOCK = 4_096  # rows of a cell before there are centres
+_CELLS_AT_ONCE = 4  # rewritten without a pause, in a few tenths of a millisecond
 _SPLIT = 4  # a cell so many times larger than the mean is divided
 
 
 class Cell(NamedTuple):
-    """Rows [n] with their vectors [n, D], and the distance of the farthest from the centre."""
+    """Rows [n] with their vectors [n, D] and the squared distances of these from the centre [n]."""
 
     rows: Rows
     vectors: Vectors
-    radius: float
+    apart: Vectors
+
+    @property
+    def radius(self) -> float:
+        """Distance of the farthest vector from the centre."""
+        return math.sqrt(float(self.apart.max(initial=0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +151,8 @@ class Cells:
 
     def with_rows(self, rows: Rows, vectors: Vectors) -> Cells:
         """Add distinct rows [K] with vectors [K, D], or replace theirs."""
+        by_row = np.argsort(rows)
+        rows, vectors = rows[by_row], vectors[by_row]
         targets = (rows // _BLOCK).astype(np.int32) if self.nearest is None else self.nearest.of(vectors)
         return self._changed(rows, vectors, targets)
 
@@ -177,7 +186,9 @@ class Cells:
         sizes, radii = np.zeros(len(cells), np.int64), np.zeros(len(cells), np.float32)
         sizes[: len(self.sizes)], radii[: len(self.radii)] = self.sizes, self.radii
         order, ends = grouped(targets, len(cells))
-        for cell in touched.tolist():
+        for number, cell in enumerate(touched.tolist()):
+            if number % _CELLS_AT_ONCE == 0:
+                time.sleep(0)  # searches get the interpreter in between: unasked, it is held for 5 ms at a time
             new = order[ends[cell] : ends[cell + 1]]
             cells[cell] = self._rewritten(cells[cell], cell, leaving, rows[new], vectors[new])
             sizes[cell], radii[cell] = len(cells[cell].rows), cells[cell].radius
@@ -187,21 +198,36 @@ class Cells:
         )
 
     def _rewritten(self, held: Cell, cell: int, leaving: NDArray[np.bool_], rows: Rows, vectors: Vectors) -> Cell:
-        stays = ~leaving[held.rows]
-        centre = None if self.nearest is None else self.nearest.centres[cell]
-        kept = np.concatenate([held.vectors[stays], vectors])
-        return _cell(np.concatenate([held.rows[stays], rows]), kept, centre)
+        new = _cell(rows, vectors, None if self.nearest is None else self.nearest.centres[cell])
+        places = np.flatnonzero(leaving[held.rows])
+        by_row = places[np.argsort(held.rows[places])]
+        if np.array_equal(held.rows[by_row], rows):  # moved within the cell, as most vectors do in a step
+            return Cell(held.rows, _put(held.vectors, by_row, vectors), _put(held.apart, by_row, new.apart))
+        stays = np.ones(len(held.rows), np.bool_)
+        stays[places] = False
+        return Cell(
+            np.concatenate([held.rows[stays], rows]),
+            np.concatenate([held.vectors[stays], vectors]),
+            np.concatenate([held.apart[stays], new.apart]),
+        )
 
 
 def _cell(rows: Rows, vectors: Vectors, centre: Vectors | None) -> Cell:
-    if centre is None or not len(rows):
-        return Cell(rows, vectors, 0.0)
-    apart = vectors - centre
-    return Cell(rows, vectors, math.sqrt(float(np.einsum("nd,nd->n", apart, apart).max())))
+    if centre is None:
+        return Cell(rows, vectors, np.zeros(len(rows), np.float32))
+    steps = vectors - centre
+    return Cell(rows, vectors, np.einsum("nd,nd->n", steps, steps))
+
+
+def _put(held: Vectors, places: Rows, values: Vectors) -> Vectors:
+    """Copy with other values at some places."""
+    made = held.copy()
+    made[places] = values
+    return made
 
 
 def _nothing(dimension: int) -> Cell:
-    return Cell(np.zeros(0, np.int64), np.zeros((0, dimension), np.float32), 0.0)
+    return _cell(np.zeros(0, np.int64), np.zeros((0, dimension), np.float32), None)
 
 
 def _grown(cell_of: NDArray[np.int32], rows: int) -> NDArray[np.int32]:

@@ -40,6 +40,21 @@ def test_every_row_lies_in_the_cell_that_it_is_looked_for_in():
     assert cells.vector_of(-1) is None and cells.vector_of(10_000) is None
 
 
+def test_vectors_that_move_within_their_cells_are_found_where_they_are_now():
+    given = vectors(300)
+    before = Cells.clustered(np.arange(300), given, 12)
+    rows = np.random.default_rng(3).permutation(300)[:60]
+    moved = given[rows] + 1e-3 * vectors(60, seed=5)
+    after = before.with_rows(rows, moved)
+    assert np.array_equal(before.cell_of, after.cell_of), "no step leads out of a cell"
+    expected = dict(enumerate(given.tolist())) | dict(zip(rows.tolist(), moved.tolist(), strict=True))
+    assert held(after) == expected and held(before) == dict(enumerate(given.tolist()))
+    for number, cell in enumerate(after.cells):
+        assert cell.rows is before.cells[number].rows, "only what differs is written"
+        apart = np.linalg.norm(cell.vectors - after.nearest.centres[number], axis=1)
+        np.testing.assert_allclose(cell.radius, apart.max(initial=0), rtol=1e-4)
+
+
 def test_rows_are_gathered_where_they_are_held():
     cells = Cells.clustered(np.arange(100), vectors(100), 5)
     rows, found = cells.gather(np.array([3, 99, 100, 5_000]))

@@ -21,11 +21,25 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int64, String
-
 from feature_store.families import ITEM_FAMILIES, USER_FAMILIES
 from feature_store.families.family import ItemFamily, UserFamily
+from feature_store.feast_alone import (
+    Array,
+    Bool,
+    Bytes,
+    Entity,
+    FeastType,
+    FeatureService,
+    FeatureView,
+    Field,
+    FileSource,
+    Float32,
+    Float64,
+    Int64,
+    PushSource,
+    String,
+    ValueType,
+)  # fmt: skip
 
 PROJECT = "headwater"
 USERS_FILE = "users.parquet"

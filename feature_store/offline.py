@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-from feast import FeatureStore
 
 from feature_store.definitions import ITEMS_FILE, USERS_FILE
 from feature_store.families import ITEM_FAMILIES, USER_FAMILIES
+from feature_store.feast_alone import FeatureStore
 from feature_store.replay import Advance, read_catalogue, write_item_rows, write_user_rows
 from feature_store.repository import OFFLINE_FOLDER
 from feature_store.vectors import BIAS, NAMES

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
-from feast import FeatureStore
 
 from feature_store.definitions import PROJECT, Definitions, define
+from feature_store.feast_alone import FeatureStore
 from streamer.errors import SettingsError
 
 OnlineKind = Literal["sqlite", "redis"]

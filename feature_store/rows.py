@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Int64List, StringList, Value
 
 from feature_store.families.family import ItemFamily, UserFamily
+from feature_store.feast_alone import EntityKey, Int64List, StringList, Value
 from feature_store.item_state import ItemState
 from feature_store.user_state import UserState
 

@@ -14,11 +14,11 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-from feast.protos.feast.types.Value_pb2 import FloatList, Value
 from numpy.typing import NDArray
 
 from feature_store import rows
 from feature_store.definitions import FOUNDATION_VECTOR, PROJECT, Definitions
+from feature_store.feast_alone import FloatList, Value
 from feature_store.online import prepare_sqlite
 from feature_store.repository import OnlineKind, open_repository
 

@@ -16,6 +16,7 @@ from streamer.events import Event, Limits, decode, validate
 from streamer.publishing import route
 
 _PROBE_SECONDS = 1.0
+_TOGETHER_SECONDS = 0.02  # impressions wait for each other: a request to the broker costs more than a record in it
 
 
 class KafkaDoor:
@@ -57,6 +58,8 @@ class KafkaDoor:
         self._most_waiting, self._clock = most_waiting, clock
         self._in_order = asyncio.Lock()
         self._waiting_impressions = 0
+        self._departure: asyncio.Event | None = None  # of the impressions that wait for each other
+        self._departing: set[str | None] = set()  # their users
         self._unanswered: set[asyncio.Future[Any]] = set()
         self._asked: float | None = None  # since when the broker owes an answer
         self._next_probe = 0.0
@@ -82,6 +85,9 @@ class KafkaDoor:
             event = decode(raw, self.limits)
         except EventError as error:
             return "", error.reason, str(error)
+        if event.user_id in self._departing:  # an event never overtakes the list that it answers
+            self._depart()
+            await asyncio.sleep(0)
         try:
             self._check_broker()
             async with asyncio.timeout(self._wait_seconds):
@@ -92,7 +98,7 @@ class KafkaDoor:
         return event.event_id, None, None
 
     async def publish_impression(self, impression: dict[str, Any]) -> None:
-        """Publish an impression that the server made.
+        """Publish an impression that the server made, with those that are made within 20 ms of it.
 
         Raises
         ------
@@ -107,9 +113,25 @@ class KafkaDoor:
             raise BrokerError(f"{self._waiting_impressions} impressions wait for the broker already; this one is lost")
         self._waiting_impressions += 1
         try:
+            await self._gathered(event.user_id)
             await self._send_patiently(event, raw)
         finally:
             self._waiting_impressions -= 1
+
+    async def _gathered(self, user_id: str | None) -> None:
+        """Wait for others to go with, for a moment, or until the user has acted."""
+        if self._departure is None:
+            self._departure = asyncio.Event()
+            asyncio.get_running_loop().call_later(_TOGETHER_SECONDS, self._depart)
+        self._departing.add(user_id)
+        await self._departure.wait()
+
+    def _depart(self) -> None:
+        """Let the impressions that wait go, in the order of their coming."""
+        if self._departure is not None:
+            self._departure.set()
+        self._departure = None
+        self._departing.clear()
 
     async def _send_patiently(self, event: Event, raw: bytes) -> None:
         """Send again what the client library has given up; it may arrive twice and counts once, by its id."""

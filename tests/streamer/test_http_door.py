@@ -69,6 +69,22 @@ async def test_an_event_is_accepted_once_it_is_acknowledged(door):
     assert door.silent_seconds == 0
 
 
+async def test_impressions_go_together_and_no_event_overtakes_the_list_that_it_answers(producer):
+    door = KafkaDoor(Limits(), producer)
+    lists = [{**_impression(), "event_id": f"list-{number}", "user_id": f"u{number}"} for number in range(3)]
+    waiting = [asyncio.create_task(door.publish_impression(one)) for one in lists[:2]]
+    await asyncio.sleep(0)
+    assert producer.sent == [], "they wait for each other"
+    other, own = json.loads(_event(1)), json.loads(_event(2))
+    await door.accept(json.dumps(other | {"user_id": "somebody else"}).encode())
+    assert len(producer.sent) == 1, "nobody else has to wait, and nothing has left for that"
+    await door.accept(json.dumps(own | {"user_id": "u1"}).encode())
+    assert [json.loads(raw)["event_id"] for raw in producer.sent] == ["e1", "list-0", "list-1", "e2"]
+    await asyncio.gather(*waiting)
+    await asyncio.wait_for(door.publish_impression(lists[2]), 5)
+    assert json.loads(producer.sent[-1])["event_id"] == "list-2", "alone, it goes after a moment"
+
+
 async def test_without_a_producer_events_are_turned_away_at_once():
     _, reason, message = await KafkaDoor(Limits()).accept(_event())
     assert reason == "broker_unavailable" and "send it again" in message

@@ -90,6 +90,7 @@ def _batch(events: Interactions, items: NDArray[np.int64], labels: Floats) -> Ba
 
 
 def _biased_mf(setting: Setting) -> BiasedMFRecommender:
+    """Biased matrix factorisation, each event against uniform negatives."""
     return BiasedMFRecommender(setting)
 
 

@@ -303,6 +303,7 @@ def _batches(order: Rows, size: int) -> Iterator[Rows]:
 
 
 def _blend(setting: Setting) -> Blend:
+    """Everything that counts, blended by weights that the context moves."""
     return Blend(counting_sources(setting), setting)
 
 

@@ -114,6 +114,7 @@ def _words(catalogue: Interactions, row: int) -> list[str]:
 
 
 def _content(setting: Setting) -> ContentRecommender:
+    """Items whose titles and categories are like those of the newest items taken."""
     if not is_described(setting.sample):
         raise ValueError("this data set has neither titles nor categories; leave content out of --model")
     assert setting.sample is not None

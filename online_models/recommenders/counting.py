@@ -67,11 +67,14 @@ STEP_RULE = PairRule(window=1)
 STEP_READING = PairReading(last=1, source_power=1.0)
 
 
-def _pairs(rule: PairRule, reading: PairReading) -> Factory:
-    def make(setting: Setting) -> PairRecommender:
-        return PairRecommender(setting.rows, rule, reading)
+def _item_knn(setting: Setting) -> PairRecommender:
+    """Items taken within ten events of each other, by cosine; the newest ten of a history, by recency."""
+    return PairRecommender(setting.rows, KNN_RULE, KNN_READING)
 
-    return make
+
+def _transitions(setting: Setting) -> PairRecommender:
+    """Rank by what followed the last item most often."""
+    return PairRecommender(setting.rows, STEP_RULE, STEP_READING)
 
 
 def _cooccurrence(setting: Setting) -> PairRecommender:
@@ -82,7 +85,7 @@ def _cooccurrence(setting: Setting) -> PairRecommender:
 
 
 RECOMMENDERS: dict[str, Factory] = {
-    "item-knn": _pairs(KNN_RULE, KNN_READING),
+    "item-knn": _item_knn,
     "cooccurrence": _cooccurrence,
-    "transitions": _pairs(STEP_RULE, STEP_READING),
+    "transitions": _transitions,
 }

@@ -212,6 +212,7 @@ def _chunks(size: int) -> list[tuple[int, int]]:
 
 
 def _foundation(setting: Setting) -> FoundationRecommender:
+    """Sliding-window foundation model, refreshed as the stream goes by."""
     with seeded(setting.seed):
         return FoundationRecommender(setting)
 

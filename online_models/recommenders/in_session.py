@@ -110,7 +110,7 @@ def intent_learner(
 def intent_recommender(
     setting: Setting, kind: type[SequenceLearner] = SequenceLearner, **parts: Any
 ) -> IntentRecommender:
-    """IntentRec over the catalogue that ``setting`` knows; ``parts`` as in :func:`intent_learner`."""
+    """IntentRec: session and history encoded, intents foreseen and fed to the ranking."""
     table = category_table(setting.sample, setting.rows)
     return IntentRecommender(partial(intent_learner, setting, table.shape[1], parts, kind=kind), setting, table)
 

@@ -223,10 +223,12 @@ def before_each(log: Interactions, rule: PairRule) -> sparse.csr_matrix:
 
 
 def _ease(setting: Setting) -> EaseRecommender:
+    """EASE: item weights in closed form, histories read by recency."""
     return EaseRecommender(setting.rows, 100.0, refits_for(setting.rows), LinearReading(decay=0.7))
 
 
 def _ridge(setting: Setting) -> RidgeRecommender:
+    """Ridge regression of the next item on the decayed history, in closed form."""
     return RidgeRecommender(setting.rows, 30.0, PairRule(), refits_for(setting.rows), LinearReading(decay=0.8))
 
 

@@ -47,9 +47,17 @@ def transformers4rec(setting: Setting, objective: Objective) -> SequenceRecommen
     return SequenceRecommender(learner, setting, fitting=Fitting(batch_positions=1_024))
 
 
+def _under(objective: Objective, words: str) -> Factory:
+    def make(setting: Setting) -> SequenceRecommender:
+        return transformers4rec(setting, objective)
+
+    make.__doc__ = f"Transformers4Rec, taught {words}, with sampled softmax over 256 shared negatives."
+    return make
+
+
 RECOMMENDERS: dict[str, Factory] = {
-    "transformers4rec-causal": partial(transformers4rec, objective=Causal()),
-    "transformers4rec-masked": partial(transformers4rec, objective=Masked()),
-    "transformers4rec-permuted": partial(transformers4rec, objective=Permuted()),
-    "transformers4rec-replaced": partial(transformers4rec, objective=ReplacedToken()),
+    "transformers4rec-causal": _under(Causal(), "the next item of every place"),
+    "transformers4rec-masked": _under(Masked(), "items that are hidden"),
+    "transformers4rec-permuted": _under(Permuted(), "items in a drawn order"),
+    "transformers4rec-replaced": _under(ReplacedToken(), "which items were replaced"),
 }

@@ -200,6 +200,7 @@ def _log(rows: int, user_count: int) -> _Table | _Lists:
 
 
 def _user_knn(setting: Setting) -> UserKNN:
+    """Rank by what users with the same newest items took."""
     return UserKNN(setting.rows, setting.user_count)
 
 

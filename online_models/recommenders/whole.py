@@ -201,14 +201,17 @@ def _with_targets(lists: CandidateLists, rows: Rows, targets: Rows) -> Candidate
 
 
 def _blend_sasrec(setting: Setting) -> Blend:
+    """Blend everything that counts and SASRec."""
     return Blend([*counting_sources(setting), sasrec(setting)], setting)
 
 
 def _blend_hstu(setting: Setting) -> Blend:
+    """Blend everything that counts and HSTU."""
     return Blend([*counting_sources(setting), hstu(setting)], setting)
 
 
 def _whole(setting: Setting) -> Whole:
+    """Blend with SASRec, then score the best candidates once more by a network that hears all sources."""
     return Whole([*counting_sources(setting), sasrec(setting)], setting)
 
 

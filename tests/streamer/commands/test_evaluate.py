@@ -57,7 +57,9 @@ def test_words_that_are_not_known_are_named(clicks: Path) -> None:
 def test_models_are_listed() -> None:
     result = run("--list")
     assert result.exit_code == 0
-    assert {"popular", "popular-7d", "popular-decayed"} <= {line.split()[0] for line in result.output.splitlines()}
+    told = dict(line.split(maxsplit=1) for line in result.output.splitlines())  # every name with what it is
+    assert {"popular", "popular-7d", "popular-decayed", "whole"} <= told.keys()
+    assert all(text[0].isupper() and text.endswith(".") for text in told.values())
 
 
 def test_teachers_are_compared_from_the_command_line(clicks: Path, tmp_path: Path) -> None:

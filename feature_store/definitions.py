@@ -39,7 +39,7 @@ from feature_store.feast_alone import (
     PushSource,
     String,
     ValueType,
-)  # fmt: skip
+)
 
 PROJECT = "headwater"
 USERS_FILE = "users.parquet"

@@ -127,7 +127,10 @@ class KafkaDoor:
         await self._departure.wait()
 
     def _depart(self) -> None:
-        """Let the impressions that wait go, in the order of their coming."""
+        """Let the impressions that wait go, in the order of their coming.
+
+        The clock of a departure that an event has brought forward may call this for the next one: it leaves early.
+        """
         if self._departure is not None:
             self._departure.set()
         self._departure = None

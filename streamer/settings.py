@@ -147,7 +147,7 @@ class Labels(BaseModel):
     upkeep_seconds: float = Field(300.0, gt=0, description="from one compaction to the next")
     compact_files: int = Field(16, ge=2, description="small files of a day and partition that become one")
     wait_seconds: float = Field(20.0, gt=0, description="a batch waits for its labels so long at most")
-    waiting_batches: int = Field(64, ge=1)
+    waiting_examples: int = Field(16_384, ge=1, description="of a student, waiting for their labels at most")
     staleness_seconds: float = Field(
         600.0, gt=0, description="a label given later than this after its event is not used"
     )

@@ -35,7 +35,8 @@ class SoftStudent:
 
     A batch takes its hard step at once, elsewhere. It waits here until the labels of all its examples are held or its
     time is over; then the examples without a label teach nothing soft. A batch without any label is dropped: it has
-    learnt its hard labels. Before the first label is seen, in the topic or in the store, nothing waits.
+    learnt its hard labels. Until the first label is seen, in the topic or in the store, only the batches of the first
+    ``labels.wait_seconds`` wait: a teacher may be starting beside this student, or there may be none.
 
     :attr:`store`, where it is set, has the labels of examples that were written before this student followed the topic.
 
@@ -59,15 +60,17 @@ class SoftStudent:
         self.wait_ms, self.staleness_ms = round(limits.wait_seconds * 1e3), round(limits.staleness_seconds * 1e3)
         self.distiller = Distiller(settings.learning, network)
         self.held = HeldLabels(limits.held)
-        self.waiting = WaitingBatches(limits.waiting_batches, limits.wait_seconds)
+        self.waiting = WaitingBatches(limits.waiting_examples, limits.wait_seconds)
         self.figures = JoinFigures()
         self.store: LabelStore | None = None
+        self._first_ms: int | None = None  # wall clock of the first batch since this process began
 
     def wait(self, batch: Batch, examples: list[Example]) -> None:
         """Let a batch wait that has been learnt by its hard labels; the labels of old examples come from the store."""
         now_ms = self.clock_ms()
         self._read_store(examples, now_ms)
-        if self.held.seen:
+        self._first_ms = now_ms if self._first_ms is None else self._first_ms
+        if self.held.seen or now_ms - self._first_ms < self.wait_ms:
             self.waiting.add(batch, examples, now_ms)
         else:
             self.figures.add_missed(len(examples))

@@ -32,7 +32,7 @@ class WaitingBatches:
     Parameters
     ----------
     most
-        Batches; where one more comes, the oldest leaves with the labels that are there.
+        Examples; where more come, the oldest batches leave with the labels that are there.
     wait_seconds
         A batch leaves after this time at the latest.
     """
@@ -65,11 +65,13 @@ class WaitingBatches:
         """Remove and return up to ``most`` batches that are complete, overdue or too many, oldest first."""
         taken: list[Waiting] = []
         kept: deque[Waiting] = deque()
-        crowded = len(self._queue) - self.most
-        for place, one in enumerate(self._queue):
+        crowd = self.examples - self.most  # examples to be rid of, from the oldest on
+        for one in self._queue:
+            crowded = crowd > 0
+            crowd -= len(one.example_ids)
             complete = all(example_id in labels for example_id in one.example_ids)
-            leaves = place < crowded or complete or now_ms - one.since_ms >= self.wait_ms
-            if leaves and (len(taken) < most or place < crowded):
+            leaves = crowded or complete or now_ms - one.since_ms >= self.wait_ms
+            if leaves and (len(taken) < most or crowded):
                 taken.append(one)
             else:
                 kept.append(one)

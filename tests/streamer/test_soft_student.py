@@ -23,7 +23,7 @@ SETTLED = 48  # examples that are learnt before there is a teacher
 
 @pytest.fixture
 def settings(small_settings: Settings) -> Settings:
-    labels = Labels(wait_seconds=5, staleness_seconds=60, waiting_batches=8)
+    labels = Labels(wait_seconds=5, staleness_seconds=60, waiting_examples=64)
     learning = small_settings.learning.model_copy(update={"replay_share": 0.0})
     return small_settings.model_copy(update={"labels": labels, "learning": learning})
 
@@ -46,8 +46,11 @@ def start(settings: Settings, walk, example) -> Callable[..., Student]:
         changed = settings.model_copy(update={"learning": settings.learning.model_copy(update=changes)})
         student = Student(changed)
         if student.soft is not None:
-            student.soft.clock_ms = Clock(example(SETTLED).published_time_ms + 1_000)
+            student.soft.clock_ms = Clock(example(SETTLED).published_time_ms - 4_000)
         student.learn(walk(SETTLED))
+        if student.soft is not None:
+            student.soft.clock_ms.now_ms += 5_000
+            student.distill()  # no teacher within the first 5 s
         return student
 
     return make
@@ -125,6 +128,15 @@ class TestWaiting:
         student = start()
         student.learn(walk(8, SETTLED))
         assert len(student.soft.waiting) == 0 and figures(student) == (0, 8, 0)
+
+    def test_a_teacher_that_starts_beside_the_student_labels_its_first_batch(self, settings, walk, teach) -> None:
+        student, batch = Student(settings), walk(SETTLED)
+        student.soft.clock_ms = Clock(batch[-1].published_time_ms)
+        student.learn(batch)
+        assert student.distill() == {} and len(student.soft.waiting) == 1
+        student.soft.held.add(teach(batch))
+        student.distill()
+        assert student.soft.figures.coverage == 1 and len(student.soft.waiting) == 0
 
     def test_labels_that_come_before_their_example(self, start, walk, teach) -> None:
         student, batch = start(), walk(8, SETTLED)

@@ -313,6 +313,7 @@ class TestResume:
     def test_learning_goes_on_bit_for_bit(self, small_settings: Settings, walk, example) -> None:
         settings = smaller(small_settings, replay_share=0.5)
         student, again = Student(settings), Student(settings)
+        student.soft.clock_ms = again.soft.clock_ms = lambda: 1_000  # both note when a batch began to wait
         slate = {"slate": ["i1", "i2"], "outcomes": [1, 0]}
         for first in range(0, 64, 16):
             student.learn(walk(16, first))

@@ -10,8 +10,8 @@ from streamer.waiting_labels import WaitingBatches
 
 @pytest.fixture
 def waiting(example) -> WaitingBatches:
-    """Three batches of two examples each, at 0, 1 and 2 s; none waits longer than 10 s."""
-    made = WaitingBatches(most=3, wait_seconds=10)
+    """Three batches of two examples each, at 0, 1 and 2 s; none waits longer than 10 s, six examples at most."""
+    made = WaitingBatches(most=6, wait_seconds=10)
     for number in range(3):
         made.add(example_batch(seed=number, examples=2), [example(2 * number), example(2 * number + 1)], number * 1_000)
     return made
@@ -34,7 +34,7 @@ def test_or_when_its_time_is_over(waiting: WaitingBatches) -> None:
 
 def test_or_when_there_are_too_many(waiting: WaitingBatches, example) -> None:
     waiting.add(example_batch(examples=1), [example(9)], 3_000)
-    assert first_ids(waiting.take((), 3_000, most=0)) == ["x0"] and len(waiting) == 3
+    assert first_ids(waiting.take((), 3_000, most=0)) == ["x0"] and waiting.examples == 5
 
 
 def test_they_leave_a_few_at_a_time_oldest_first(waiting: WaitingBatches) -> None:
@@ -53,7 +53,7 @@ def test_items_that_have_left_are_blanked(waiting: WaitingBatches) -> None:
 def test_a_snapshot_holds_all_of_it(waiting: WaitingBatches, tmp_path) -> None:
     store = SnapshotStore(tmp_path)
     store.save(waiting.state_dict(), {})
-    again = WaitingBatches(most=3, wait_seconds=10)
+    again = WaitingBatches(most=6, wait_seconds=10)
     snapshot = store.latest()
     assert snapshot is not None
     again.load_state_dict(snapshot.state)

@@ -28,7 +28,7 @@ from exporters.stability import ShownLists
 from exporters.students import ServedStudent
 
 _log = logging.getLogger(__name__)
-THREADS = 2
+READERS = 8  # they wait for the stores most of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,11 @@ class _Seat:
 class Desk:
     """Answers ranking requests.
 
-    The ranking runs in a small pool of threads: most of its time goes to ONNX Runtime and NumPy, which let the event
-    loop go on, and a request that misses its deadline can be answered from memory while the thread finishes.
+    What has to be waited for is read in threads. The ranking itself runs in the thread of the event loop, one list at a
+    time, oldest request first, and between two lists the loop takes and sends what has come: in a thread of its own it
+    would lose the interpreter to the loop, and back, some dozens of times a list, which took half of a server's
+    processor time and more than half of a busy server's latency. A request whose turn has not come at its deadline is
+    answered from memory.
 
     Parameters
     ----------
@@ -57,7 +60,8 @@ class Desk:
         self._lists = LastLists()
         self._beside = SideSources()
         self._seats = {student.name: self._seat(student) for student in services.students}
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ranking")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reading")
+        self._turn = asyncio.Lock()
         self._publishing: set[asyncio.Task[None]] = set()
 
     async def answer(self, route: str, ask: Ask) -> dict[str, Any]:
@@ -91,7 +95,7 @@ class Desk:
             _, lost = await asyncio.wait(self._publishing, timeout=5)
             if lost:
                 _log.error("%d impressions were not taken by the broker in time and are lost", len(lost))
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self._beside.close()
 
     def _seat(self, student: ServedStudent) -> _Seat:
@@ -100,9 +104,9 @@ class Desk:
 
     async def _slate(self, seat: _Seat, ask: Ask, moment_ms: int) -> Slate:
         deadline_ms = ask.deadline_ms or self._services.limits.deadline_ms
-        work = asyncio.get_running_loop().run_in_executor(self._pool, seat.path.rank, ask, moment_ms)
         try:
-            slate = await asyncio.wait_for(work, deadline_ms / 1_000)
+            async with asyncio.timeout(deadline_ms / 1_000):
+                slate = await self._ranked(seat, ask, moment_ms)
         except TimeoutError:
             return self._fallen_back(seat, ask, "deadline")
         except StoreUnavailable:  # the store says in the log when it goes and when it is back
@@ -114,6 +118,13 @@ class Desk:
             self._lists.put(ask.user_id, ask.surface, list(slate.item_ids))
         self._note_shown(ask, slate)
         return slate
+
+    async def _ranked(self, seat: _Seat, ask: Ask, moment_ms: int) -> Slate:
+        loop = asyncio.get_running_loop()
+        gathered = await loop.run_in_executor(self._readers, seat.path.gather, ask, moment_ms)
+        async with self._turn:
+            await asyncio.sleep(0)  # what has come meanwhile is taken, and deadlines are kept, between two lists
+            return seat.path.compute(ask, moment_ms, gathered)
 
     def _note_shown(self, ask: Ask, slate: Slate) -> None:
         """Remember what the user is about to see, and how much of the last list it keeps."""

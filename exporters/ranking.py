@@ -1,7 +1,11 @@
-"""The request path: session, candidates, features, ONNX Runtime, slate. Synchronous, safe to call from many threads."""
+"""The request path: session, candidates, features, ONNX Runtime, slate. Synchronous, safe to call from many threads.
+
+Its two halves may run in different threads: the first waits for other systems, the second only computes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +31,14 @@ from online_models.imputation import impute_words
 
 class NotFinite(RuntimeError):
     """The graph answered NaN or an infinity."""
+
+
+class Gathered(NamedTuple):
+    """What other systems know of a user."""
+
+    session: Session
+    known: Sequence[str]  # items that a model of long histories finds for the user, best first
+    watch: Stopwatch  # running since they were asked
 
 
 class _Found(NamedTuple):
@@ -71,7 +83,26 @@ class RankingPath:
         self._reasons = Reasons(self.finder, tables, catalogue)
 
     def rank(self, ask: Ask, now_ms: int) -> Slate:
-        """Rank as of ``now_ms``.
+        """Rank as of ``now_ms``: :meth:`gather`, then :meth:`compute`."""
+        return self.compute(ask, now_ms, self.gather(ask, now_ms))
+
+    def gather(self, ask: Ask, now_ms: int) -> Gathered:
+        """Ask the other systems what they know of the user; this half waits for them.
+
+        Raises
+        ------
+        exporters.errors.StoreUnavailable
+            There is no session to be read.
+        """
+        watch = Stopwatch()
+        known = self._known(ask)
+        with watch.stage("session"):
+            session = self._services.store.read(ask.user_id, now_ms)
+            taken = known.take(watch.started + self._services.limits.sources_ms / 1_000)
+        return Gathered(session, taken, watch)
+
+    def compute(self, ask: Ask, now_ms: int, gathered: Gathered) -> Slate:
+        """Rank what was gathered; this half waits for nobody.
 
         Raises
         ------
@@ -80,10 +111,7 @@ class RankingPath:
         exporters.errors.RuntimeLoadError
             The graph does not take what the tables hold.
         """
-        watch = Stopwatch()
-        known = self._known(ask)
-        with watch.stage("session"):
-            session = self._services.store.read(ask.user_id, now_ms)
+        session, known, watch = gathered
         model = self.student.answering(ask.user_id)
         found = self.student.tables.consistent(lambda: self._find(ask, session, model, known, now_ms, watch))
         pool, state = found.pool, found.state
@@ -112,23 +140,22 @@ class RankingPath:
         )
 
     def _known(self, ask: Ask) -> Pending:
-        """Start asking what a model of long histories knows of the user, while the session is read and encoded."""
+        """Start asking what a model of long histories knows of the user, while the session is read."""
         known_of = self._services.known_of
         if known_of is None or not searches_everywhere(ask) or not self._services.knows():
             return Pending("foundation", None)
         return self._beside.ask("foundation", lambda: known_of(ask.user_id))
 
     def _find(
-        self, ask: Ask, session: Session, model: LoadedModel | None, known: Pending, now_ms: int, watch: Stopwatch
+        self, ask: Ask, session: Session, model: LoadedModel | None, known: Sequence[str], now_ms: int, watch: Stopwatch
     ) -> _Found:
         """Encode the session, find candidates and read what is known of them."""
         with watch.stage("encode"):
             history, context = self._context(session, ask, now_ms)
             state = self._encode(ask, model, history, context)
         with watch.stage("candidates"):
-            taken = known.take(watch.started + self._services.limits.sources_ms / 1_000)
             vector = state["user_vector"][0] if len(history.rows) and "user_vector" in state else None
-            pool = self.finder.find(ask, history.rows, vector, session.seen_item_ids, now_ms, taken)
+            pool = self.finder.find(ask, history.rows, vector, session.seen_item_ids, now_ms, known)
             candidates = self._candidate_feeds(pool)
         return _Found(history, context, state, pool, candidates)
 

@@ -18,7 +18,7 @@ class WatchedStore:
     """Reads through to a store; after ``failures`` bad reads in a row it refuses at once, until a probe succeeds.
 
     A read that takes longer than ``slow_ms`` counts as a bad one: a list that waits for it would miss its deadline,
-    and the ranking threads would all be waiting.
+    and the reading threads would all be waiting.
 
     Parameters
     ----------

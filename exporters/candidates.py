@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Pool:
     ``prior`` is how well each fits the query or the source item by itself; None where nothing of that kind was asked.
     """
 
-    item_ids: tuple[str, ...]
+    item_ids: Sequence[str]  # [N]
     rows: NDArray[np.int64]  # [N] catalogue rows, 1 where the item has none
     source_scores: NDArray[np.float32]  # [N, S]
     prior: NDArray[np.float32] | None = None  # [N]
@@ -48,6 +49,53 @@ class Pool:
             source_scores=self.source_scores[places],
             prior=None if self.prior is None else self.prior[places],
         )
+
+    def places_of(self, item_ids: Sequence[str], rows: NDArray[np.int64]) -> list[int]:
+        """Places of items with rows [K] among the candidates, in their order; others are left out.
+
+        >>> pool = Pool(item_ids=("a", "b", "c"), rows=np.array([1, 8, 5]), source_scores=np.zeros((3, 0), np.float32))
+        >>> pool.places_of(["c", "x", "a", "y"], np.array([5, 9, 1, 1]))
+        [2, 0]
+        """
+        same = self.rows == rows[:, None]  # [K, N]
+        nameless = {self.item_ids[place]: place for place in np.flatnonzero(self.rows <= UNKNOWN).tolist()}
+        by_row = zip(item_ids, rows.tolist(), same.argmax(axis=1).tolist(), same.any(axis=1).tolist(), strict=True)
+        places = [
+            (place if held else None) if row > UNKNOWN else nameless.get(item_id)
+            for item_id, row, place, held in by_row
+        ]
+        return [place for place in places if place is not None]
+
+
+class _Named(Sequence[str]):
+    """Ids of candidates, looked up where somebody asks: of the hundreds that are ranked few are shown.
+
+    Parameters
+    ----------
+    first
+        Ids of the first candidates, which have no row.
+    rows
+        [N] rows of all of them.
+    tables
+        Who knows the others.
+    """
+
+    def __init__(self, first: Sequence[str], rows: NDArray[np.int64], tables: ItemTables) -> None:
+        self._first, self._rows, self._tables = first, rows, tables
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if place < len(self._first):
+            return self._first[place]
+        return self._tables.item_id(int(self._rows[place])) or ""
 
 
 class CandidateFinder:
@@ -73,6 +121,8 @@ class CandidateFinder:
         self._sources = CandidateSources(tables.neighbours)
         self._catalogue = catalogue
         self._limits = limits
+        self._open_as_of: object = None
+        self._open = np.zeros(0, np.bool_)  # [R]
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -184,18 +234,27 @@ class CandidateFinder:
         without_row = [name for name, row in zip(named, named_rows.tolist(), strict=True) if row <= UNKNOWN]
         without_row = without_row[:_NEW_ITEMS]
         limit = self._limits().candidates
+        mask = filters.mask(without_row, self._catalogue)
+        first = [name for name, admitted in zip(without_row, mask, strict=True) if admitted][:limit]
         for most in self._depths(ask, limit):
             rows = read.best(most, blocked, extra)  # [N']
-            ids = [*without_row, *self._tables.item_ids(rows)]
-            kept = np.flatnonzero(filters.mask(ids, self._catalogue))[:limit]  # [N]
-            if len(kept) == limit or len(rows) < most:
+            kept = rows[self._admitted(filters, rows)][: limit - len(first)]
+            if len(first) + len(kept) == limit or len(rows) < most:
                 break
-        rows = np.concatenate([np.full(len(without_row), UNKNOWN, np.int64), rows])[kept]
-        return Pool(
-            item_ids=tuple([ids[place] or "" for place in kept.tolist()]),
-            rows=rows,
-            source_scores=read.of(rows),
-        )
+        rows = np.concatenate([np.full(len(first), UNKNOWN, np.int64), kept])  # [N]
+        return Pool(item_ids=_Named(first, rows, self._tables), rows=rows, source_scores=read.of(rows))
+
+    def _admitted(self, filters: Filters, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some rows [K] hold an item that may be shown; none of them is on the deny list."""
+        if filters.categories is not None:
+            return filters.mask(self._tables.item_ids(rows), self._catalogue)
+        state = self._tables.catalog_state, self._catalogue.availability_changes, filters.available
+        if state != self._open_as_of:
+            open_rows = self._tables.holding()
+            if filters.available:
+                open_rows[self._tables.rows(tuple(self._catalogue.unavailable))] = False
+            self._open, self._open_as_of = open_rows, state
+        return self._open[np.where(rows < len(self._open), rows, 0)]
 
     def _depths(self, ask: Ask, limit: int) -> tuple[int, ...]:
         """How many rows to look at: more than are ranked where some may not be shown, many more if those are many."""

@@ -52,6 +52,7 @@ class Catalogue:
         self._category_sizes: Counter[str] = Counter()
         self._dated: list[tuple[int, str]] = []  # sorted by publication
         self.unavailable: set[str] = set()
+        self.availability_changes = 0  # grows whenever an item becomes available, or stops being so
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -65,10 +66,12 @@ class Catalogue:
     def put(self, item: Item) -> None:
         """Add or replace an item."""
         with self._lock:
+            was_available = item.item_id not in self.unavailable
             self._forget(item.item_id)
             self._items[item.item_id] = item
             if not item.available:
                 self.unavailable.add(item.item_id)
+            self.availability_changes += was_available != item.available
             for word in _terms(item):
                 self._postings[word].add(item.item_id)
             self._category_sizes.update(item.categories)
@@ -80,6 +83,7 @@ class Catalogue:
     def withdraw(self, item_id: str) -> None:
         """Remove an item."""
         with self._lock:
+            self.availability_changes += item_id in self.unavailable
             self._forget(item_id)
 
     def _forget(self, item_id: str) -> None:

@@ -170,9 +170,13 @@ class Cells:
         reach = float(np.linalg.norm(vector)) / math.sqrt(self.dimension)
         most = self.nearest.centres @ vector + reach * self.radii  # [C]
         most[self.sizes == 0] = -np.inf
-        order = best_first(most, len(most))
-        enough = int(np.searchsorted(np.cumsum(self.sizes[order]), budget)) + 1
-        chosen = order[:enough]
+        likely = 2 + int(2 * budget * len(most) / max(len(self), 1))  # to sort all of them takes as long as to ask them
+        for count in (likely, len(most)):
+            order = best_first(most, min(count, len(most)))
+            ends = np.cumsum(self.sizes[order])
+            if ends[-1] >= budget:
+                break
+        chosen = order[: int(np.searchsorted(ends, budget)) + 1]
         return chosen, np.minimum(self.sizes[chosen], max(1, budget))
 
     def _changed(self, rows: Rows, vectors: Vectors, targets: NDArray[np.int32]) -> Cells:

@@ -132,6 +132,20 @@ class ItemTables:
         with self._lock:
             return self._catalog.item_ids(rows)
 
+    def item_id(self, row: int) -> str | None:
+        """Id of a row; None where it holds no item."""
+        return self._catalog.item_id(row)
+
+    @property
+    def catalog_state(self) -> tuple[int, int]:
+        """Something that is another one whenever an item has come to a row, or left one."""
+        return id(self._catalog), self._catalog.changes
+
+    def holding(self) -> NDArray[np.bool_]:
+        """Whether each row holds an item, [R]; a copy."""
+        with self._lock:
+            return self._catalog.held.copy()
+
     def live_rows(self) -> NDArray[np.int64]:
         """Rows that hold an item, in order."""
         with self._lock:

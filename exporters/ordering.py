@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,14 @@ class Ordering:
         Lists that were shown last.
     limits
         Margin of stable lists and temperature of exploration, asked for at each list.
+    rows_of
+        Catalogue rows of items.
     """
 
-    def __init__(self, shown: ShownLists, limits: Callable[[], Limits]) -> None:
-        self._shown, self._limits = shown, limits
+    def __init__(
+        self, shown: ShownLists, limits: Callable[[], Limits], rows_of: Callable[[Sequence[str]], NDArray[np.int64]]
+    ) -> None:
+        self._shown, self._limits, self._rows_of = shown, limits, rows_of
         self._random = np.random.default_rng()
 
     def order(
@@ -53,9 +57,7 @@ class Ordering:
         shown = self._shown.get(ask.user_id, ask.surface, session_id) if margin > 0 and is_shown(ask) else ()
         if not shown:
             return np.argsort(-scores, kind="stable")[:count]
-        places = {item_id: place for place, item_id in enumerate(pool.item_ids)}
-        previous = [places[item_id] for item_id in shown if item_id in places]
-        return steadied(scores, previous, count, margin)
+        return steadied(scores, pool.places_of(shown, self._rows_of(shown)), count, margin)
 
 
 def is_shown(ask: Ask) -> bool:

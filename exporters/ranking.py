@@ -42,7 +42,7 @@ class Gathered(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What a list is made from, all of it read between two batches of rows."""
+    """What a list is made from."""
 
     history: HistoryView
     context: Feeds
@@ -78,7 +78,7 @@ class RankingPath:
         self._beside = beside or SideSources()
         tables, catalogue = self.student.tables, services.catalogue
         self.finder = CandidateFinder(tables, self.student.index, catalogue, lambda: services.limits)
-        self._ordering = Ordering(shown or ShownLists(), lambda: services.limits)
+        self._ordering = Ordering(shown or ShownLists(), lambda: services.limits, tables.rows)
         self._stages = TwoStages(services.limits.session_states_bytes)
         self._reasons = Reasons(self.finder, tables, catalogue)
 
@@ -102,7 +102,7 @@ class RankingPath:
         return Gathered(session, taken, watch)
 
     def compute(self, ask: Ask, now_ms: int, gathered: Gathered) -> Slate:
-        """Rank what was gathered; this half waits for nobody.
+        """Rank what was gathered, all of it between two batches of rows; this half waits for nobody.
 
         Raises
         ------
@@ -111,9 +111,12 @@ class RankingPath:
         exporters.errors.RuntimeLoadError
             The graph does not take what the tables hold.
         """
+        return self.student.tables.consistent(lambda: self._slate(ask, now_ms, gathered))
+
+    def _slate(self, ask: Ask, now_ms: int, gathered: Gathered) -> Slate:
         session, known, watch = gathered
         model = self.student.answering(ask.user_id)
-        found = self.student.tables.consistent(lambda: self._find(ask, session, model, known, now_ms, watch))
+        found = self._find(ask, session, model, known, now_ms, watch)
         pool, state = found.pool, found.state
         if not len(pool):
             return self._empty(session, model, watch)

@@ -22,6 +22,8 @@ from exporters.clustering import Vectors
 
 _log = logging.getLogger(__name__)
 _NICE = 10  # of the thread that learns centres: requests come first
+_MANY = 100  # results that a full budget is for
+_FEW_VECTORS = 2_000  # to score fewer saves nothing
 _LATE_ROUNDS = 3  # catching up with the writer without holding it
 
 
@@ -35,7 +37,8 @@ class VectorIndex:
     exact_below
         So many items are searched exactly: that is as fast as asking cells.
     breadth
-        Vectors that a search scores, as a multiple of the square root of the number of items; more finds more.
+        Vectors that a search for a hundred items scores, as a multiple of the square root of the number of items; more
+        finds more. A search for fewer scores as many fewer as the square root says, and finds about as large a share.
     density
         Cells, as a multiple of the same root.
 
@@ -119,7 +122,9 @@ class VectorIndex:
         return True
 
     def _search(self, held: Cells, vector: Vectors, k: int) -> tuple[Rows, Vectors]:
-        budget = max(int(self.breadth * math.sqrt(len(held))), 2 * k)
+        full = self.breadth * math.sqrt(len(held))
+        fitting = max(full * math.sqrt(min(k, _MANY) / _MANY), min(full, _FEW_VECTORS))
+        budget = max(int(fitting), 2 * k)
         return held.search(vector, k, budget)
 
     def _note(self, rows: Rows, before: Cells) -> None:

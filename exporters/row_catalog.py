@@ -26,6 +26,8 @@ class RowCatalog:
         self._rows: dict[str, int] = {}
         self._steps = np.full(rows, -1, np.int64)  # [R]
         self._freed: dict[int, int] = {}
+        self.held = np.zeros(rows, np.bool_)  # [R] whether a row holds an item
+        self.changes = 0  # grows whenever an item comes to a row, or leaves one
 
     def row(self, item_id: str) -> int:
         """Row of an item; 1 (unknown) where it has none."""
@@ -65,7 +67,9 @@ class RowCatalog:
         places = {place for place in (held, row) if place is not None and place >= 0}
         freed = [place for place in sorted(places) if self._vacate(place, item_id, row, step)]
         if row >= 0:
-            self._ids[row], self._rows[item_id] = item_id, row
+            if self._ids[row] != item_id:
+                self.changes += 1
+            self._ids[row], self._rows[item_id], self.held[row] = item_id, row, True
             self._steps[row] = max(self._steps[row], step)
         return freed
 
@@ -78,6 +82,8 @@ class RowCatalog:
         self._rows = {item_id: row for row, item_id in enumerate(ids) if item_id is not None}
         self._steps[:] = step
         self._freed.clear()
+        self.held = np.array([item_id is not None for item_id in ids], np.bool_)
+        self.changes += 1
         return changed
 
     def touch(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
@@ -90,6 +96,8 @@ class RowCatalog:
         for row in gone:
             del self._rows[self._ids[row] or ""]
             self._ids[row], self._steps[row], self._freed[row] = None, step, step
+        self.held[gone] = False
+        self.changes += 1
         return gone
 
     def take_freed(self) -> dict[int, int]:
@@ -102,6 +110,8 @@ class RowCatalog:
         missing = rows - len(self._ids)
         if missing > 0:
             self._ids.extend([None] * missing)
+            self.held = np.concatenate([self.held, np.zeros(missing, np.bool_)])
+            self.changes += 1
             self._steps = np.concatenate([self._steps, np.full(missing, -1, np.int64)])
 
     def _vacate(self, place: int, item_id: str, row: int, step: int) -> bool:
@@ -111,7 +121,8 @@ class RowCatalog:
         old = self._ids[place]
         if old is not None:
             del self._rows[old]
-        self._ids[place] = None
+        self._ids[place], self.held[place] = None, False
+        self.changes += 1
         self._steps[place] = step
         self._freed[place] = step
         return True

@@ -34,6 +34,11 @@ class Session:
 class SessionStore(Protocol):
     """Reads one user; unknown users give an empty session, never an error."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether a read may wait for another machine."""
+        ...
+
     def read(self, user_id: str, now_ms: int) -> Session:
         """Read the user's session with its features computed for ``now_ms``."""
         ...

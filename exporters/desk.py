@@ -42,10 +42,10 @@ class _Seat:
 class Desk:
     """Answers ranking requests.
 
-    What has to be waited for is read in threads. The ranking itself runs in the thread of the event loop, one list at a
-    time, oldest request first, and between two lists the loop takes and sends what has come: in a thread of its own it
-    would lose the interpreter to the loop, and back, some dozens of times a list, which took half of a server's
-    processor time and more than half of a busy server's latency. A request whose turn has not come at its deadline is
+    What may have to be waited for is read in threads. The ranking itself runs in the thread of the event loop, one list
+    at a time, oldest request first, and between two lists the loop takes and sends what has come: in a thread of its
+    own it would lose the interpreter to the loop, and back, some dozens of times a list, which took a third of a
+    server's processor time and most of a busy server's latency. A request whose turn has not come at its deadline is
     answered from memory.
 
     Parameters
@@ -103,10 +103,10 @@ class Desk:
         return _Seat(path=path, fallback=Fallback(path.finder, self._services.catalogue, self._lists))
 
     async def _slate(self, seat: _Seat, ask: Ask, moment_ms: int) -> Slate:
-        deadline_ms = ask.deadline_ms or self._services.limits.deadline_ms
+        until = asyncio.get_running_loop().time() + (ask.deadline_ms or self._services.limits.deadline_ms) / 1_000
         try:
-            async with asyncio.timeout(deadline_ms / 1_000):
-                slate = await self._ranked(seat, ask, moment_ms)
+            async with asyncio.timeout_at(until):
+                slate = await self._ranked(seat, ask, moment_ms, until)
         except TimeoutError:
             return self._fallen_back(seat, ask, "deadline")
         except StoreUnavailable:  # the store says in the log when it goes and when it is back
@@ -119,12 +119,16 @@ class Desk:
         self._note_shown(ask, slate)
         return slate
 
-    async def _ranked(self, seat: _Seat, ask: Ask, moment_ms: int) -> Slate:
-        loop = asyncio.get_running_loop()
-        gathered = await loop.run_in_executor(self._readers, seat.path.gather, ask, moment_ms)
+    async def _ranked(self, seat: _Seat, ask: Ask, moment_ms: int, until: float) -> Slate:
+        """Rank in turn; raises TimeoutError where that could begin at ``until`` (of the loop's clock) or later."""
+        loop, path, gathered = asyncio.get_running_loop(), seat.path, None
+        if path.waits(ask):
+            gathered = await loop.run_in_executor(self._readers, path.gather, ask, moment_ms)
         async with self._turn:
             await asyncio.sleep(0)  # what has come meanwhile is taken, and deadlines are kept, between two lists
-            return seat.path.compute(ask, moment_ms, gathered)
+            if loop.time() >= until:
+                raise TimeoutError
+            return path.compute(ask, moment_ms, gathered or path.gather(ask, moment_ms))
 
     def _note_shown(self, ask: Ask, slate: Slate) -> None:
         """Remember what the user is about to see, and how much of the last list it keeps."""

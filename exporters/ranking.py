@@ -86,6 +86,10 @@ class RankingPath:
         """Rank as of ``now_ms``: :meth:`gather`, then :meth:`compute`."""
         return self.compute(ask, now_ms, self.gather(ask, now_ms))
 
+    def waits(self, ask: Ask) -> bool:
+        """Whether :meth:`gather` may have to wait for another machine, or for a model of long histories."""
+        return self._services.store.remote or self._asks_side_sources(ask)
+
     def gather(self, ask: Ask, now_ms: int) -> Gathered:
         """Ask the other systems what they know of the user; this half waits for them.
 
@@ -145,9 +149,13 @@ class RankingPath:
     def _known(self, ask: Ask) -> Pending:
         """Start asking what a model of long histories knows of the user, while the session is read."""
         known_of = self._services.known_of
-        if known_of is None or not searches_everywhere(ask) or not self._services.knows():
+        if known_of is None or not self._asks_side_sources(ask):
             return Pending("foundation", None)
         return self._beside.ask("foundation", lambda: known_of(ask.user_id))
+
+    def _asks_side_sources(self, ask: Ask) -> bool:
+        services = self._services
+        return services.known_of is not None and searches_everywhere(ask) and services.knows()
 
     def _find(
         self, ask: Ask, session: Session, model: LoadedModel | None, known: Sequence[str], now_ms: int, watch: Stopwatch

@@ -35,7 +35,9 @@ def empty_session(user_id: str, feature_count: int = 3) -> Session:
 
 
 class MemorySessions:
-    """Sessions in a dictionary, fed by :meth:`apply`."""
+    """Sessions in a dictionary, fed by :meth:`apply`; read as if they lay on another machine."""
+
+    remote = True
 
     def __init__(self, feature_count: int = 3) -> None:
         self.feature_count = feature_count

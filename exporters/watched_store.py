@@ -52,6 +52,11 @@ class WatchedStore:
         metrics.STORE_UP.set(1)
 
     @property
+    def remote(self) -> bool:
+        """Whether a read may wait for another machine."""
+        return self._store.remote
+
+    @property
     def gone(self) -> str | None:
         """Why the store counts as gone; None while it answers."""
         return self._why if self._bad_in_a_row >= self._failures else None

@@ -78,6 +78,11 @@ class OnlineStore:
         """
         return cls(*open_repository(feast_dir, online_store, redis_url, project))
 
+    @property
+    def remote(self) -> bool:
+        """Whether a read may wait for another machine; SQLite's readers wait neither for that nor for a writer."""
+        return bool(self._config.online_store.type != "sqlite")
+
     def push(self, states: Sequence[UserState]) -> None:
         """Write users' records in one batch; of several of one user the last counts."""
         latest = {state.user_id: state for state in states}

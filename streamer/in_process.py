@@ -130,6 +130,8 @@ class InProcess:
 class _Sessions:
     """The server's sessions, read from the worker's own state."""
 
+    remote = False
+
     def __init__(self, state: PartitionState) -> None:
         self._state = state
 

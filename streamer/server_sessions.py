@@ -23,6 +23,11 @@ class FeastSessions:
     def __init__(self, store: OnlineStore | None = None) -> None:
         self.store = store
 
+    @property
+    def remote(self) -> bool:
+        """Whether a read may wait for another machine."""
+        return self.store is not None and self.store.remote
+
     def read(self, user_id: str, now_ms: int) -> Session:
         """Read the user's session with its features computed for ``now_ms``.
 

@@ -132,7 +132,7 @@ class BlendedCore(nn.Module):
         candidate_features: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Whole logits [B, N], the encoder's own [B, N], and the weights [B, 2 S + 1]."""
-        deep = torch.einsum("bd,bnd->bn", user, candidate_vectors)
+        deep = (candidate_vectors @ user.unsqueeze(2)).squeeze(2)  # [B, N]
         logits, weights = self.blend(deep, features, source_scores, candidate_features)
         return logits, deep, weights
 
@@ -142,7 +142,7 @@ class BlendedCore(nn.Module):
         """Whole logits [B, N] from the encoder's own [B, N], and the weights [B, 2 S + 1]."""
         heard = self.heard(source_scores)  # [B, N, 2 S]
         weights = self.wide(features)  # [B, 2 S + 1]
-        blended = torch.einsum("bns,bs->bn", heard, weights[:, :-1]) + weights[:, -1:] * deep
+        blended = (heard @ weights[:, :-1].unsqueeze(2)).squeeze(2) + weights[:, -1:] * deep  # [B, N]
         return blended + self.item_effect(candidate_features).squeeze(-1), weights
 
     def heard(self, source_scores: Tensor) -> Tensor:

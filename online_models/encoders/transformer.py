@@ -43,11 +43,13 @@ class TransformerBlock(nn.Module):
 
         None stands for causal attention without padding, which needs no mask in memory.
         """
+        asking = slice(-queries, None) if queries else slice(None)
         normed = self.attention_norm(tokens)
-        query = self._split(self.query(normed[:, -queries:]))  # [B, heads, Q, D / heads]
-        key, value = (self._split(part) for part in self.keys_values(normed).chunk(2, -1))
-        mixed = self._attend(query, key, value, allowed)
-        rest: Tensor = tokens[:, -queries:]  # [B, Q, D]
+        query = self._split(self.query(normed[:, asking] if queries else normed), self.heads)  # [B, heads, Q, D / h]
+        both = self._split(self.keys_values(normed), 2 * self.heads)  # [B, 2 heads, T, D / heads]
+        key, value = both[:, : self.heads], both[:, self.heads :]
+        mixed = self._attend(query, key, value, allowed)  # [B, heads, Q, D / heads]
+        rest: Tensor = tokens[:, asking] if queries else tokens  # [B, Q, D]
         rest = rest + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
         rest = rest + self.dropout(self.feed_forward(self.forward_norm(rest)))
         return rest
@@ -55,14 +57,21 @@ class TransformerBlock(nn.Module):
     @staticmethod
     def _attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
         number = query.shape[2]  # Q
-        if allowed is not None:
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, :, -number:])
-        # a single query is the newest event, which sees everything
-        return F.scaled_dot_product_attention(query, key, value, is_causal=number > 1)
+        if allowed is None:
+            # a single query is the newest event, which sees everything
+            return F.scaled_dot_product_attention(query, key, value, is_causal=number > 1)
+        seen = allowed if number == key.shape[2] else allowed[:, :, -number:]
+        if not torch.onnx.is_in_onnx_export():
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        # The exporter writes the function above as some thirty nodes, most of which find out shapes.
+        logits = (query / query.shape[3] ** 0.5) @ key.transpose(2, 3)  # [B, heads, Q, T]
+        return torch.where(seen, logits, -torch.inf).softmax(3) @ value
 
-    def _split(self, tokens: Tensor) -> Tensor:
-        batch, length, dimension = tokens.shape
-        return tokens.view(batch, length, self.heads, dimension // self.heads).transpose(1, 2)
+    @staticmethod
+    def _split(tokens: Tensor, heads: int) -> Tensor:
+        """Make heads of the parts of a vector. [B, T, E] -> [B, heads, T, E / heads]."""
+        _, length, dimension = tokens.shape
+        return tokens.view(-1, length, heads, dimension // heads).transpose(1, 2)
 
 
 def causal_mask(history_mask: Tensor) -> Tensor:

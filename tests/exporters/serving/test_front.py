@@ -178,6 +178,8 @@ async def test_a_store_that_is_gone_is_503_for_its_session_and_a_flagged_list(cl
     from exporters.watched_store import WatchedStore
 
     class Gone:
+        remote = True
+
         def read(self, user_id, now_ms):
             raise ConnectionError("refused")
 

@@ -93,6 +93,7 @@ class _Named(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | Sequence[str]:
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
+        place = range(len(self))[place]  # from the end, or not there at all
         if place < len(self._first):
             return self._first[place]
         return self._tables.item_id(int(self._rows[place])) or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -60,6 +61,7 @@ class ModelHost:
     current: LoadedModel | None = field(default=None, init=False)
     previous: LoadedModel | None = field(default=None, init=False)
     pinned: bool = field(default=False, init=False)
+    _ahead: LoadedModel | None = field(default=None, init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     @property
@@ -116,6 +118,12 @@ class ModelHost:
             self.pinned = self.pinned or result.version == version
             return result
 
+    def load_ahead(self, version: str) -> None:
+        """Load a version that is about to serve, so that its switch takes no time; a damaged one says so then."""
+        with self._lock, suppress(ExporterError, OSError):
+            if self.version != version:
+                self._ahead = self._loaded(version)
+
     def prepare(self, version: str) -> LoadedModel:
         """Load a version beside the one that serves; raises where it is damaged or does not answer."""
         with self._lock:
@@ -144,8 +152,10 @@ class ModelHost:
         return SwapResult(swapped=True, version=version, took_ms=1_000 * (time.perf_counter() - started))
 
     def _loaded(self, version: str) -> LoadedModel:
-        if self.previous is not None and self.previous.version == version:
-            return self.previous
+        for held in (self.previous, self._ahead):
+            if held is not None and held.version == version:
+                self._ahead = None
+                return held
         manifest = self.registry.verify(self.name, version)
         folder = self.registry.folder(self.name, version)
         sessions = {

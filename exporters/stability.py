@@ -68,9 +68,11 @@ def steadied(scores: NDArray[np.floating], previous: Sequence[int], count: int, 
     best = np.argsort(-scores, kind="stable")[: count + len(previous)].tolist()
     held, needed = scores.tolist(), (scores + margin).tolist()
     placed: list[int] = []
-    for place in dict.fromkeys([*previous, *best]):
-        beaten = (k for k, other in enumerate(placed) if held[place] > needed[other])
-        placed.insert(next(beaten, len(placed)), place)
+    for number, place in enumerate(dict.fromkeys([*previous, *best])):
+        beaten = next((k for k, other in enumerate(placed) if held[place] > needed[other]), None)
+        if beaten is None and number >= max(count, len(previous)):
+            break  # nobody who comes after it has a higher score
+        placed.insert(len(placed) if beaten is None else beaten, place)
     return np.array(placed[:count], np.intp)
 
 

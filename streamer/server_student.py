@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from exporters import metrics
 from exporters.announcements import Announcement
@@ -18,6 +19,7 @@ from exporters.row_batches import RowBatches
 from exporters.runtime import ModelHost
 from exporters.session import Execution
 from exporters.students import ServedStudent
+from exporters.version_tables import VersionTables
 from feature_store.vectors import ITEM_NAMES
 from online_models.sources import TABLES
 from streamer.settings import Learning, Serving
@@ -80,6 +82,7 @@ class StudentState:
         self._refused: Counter[str] = Counter()
         self._covered = 0  # rows before this offset of headwater.weights are in the tables that were loaded
         self._pinned_to = ""
+        self._ahead: tuple[str, VersionTables] | None = None
         self.trials = VersionTrials(self.host, registry, canary_of(serving), ask)
 
     @property
@@ -163,9 +166,11 @@ class StudentState:
         if announcement.kind == "published" and self.trials.offer(announcement.version):
             return
         self.trials.cancel()
+        self._read_ahead(announcement)  # lists wait for the switch, not for files
         with self.tables.reading():  # a list is made from one version and its tables
             result = self.host.follow(announcement)
             self._settle()
+        self._ahead = None
         _log.info("%s %s %s: %s", announcement.kind, self.name, announcement.version, result.reason or "serves now")
         self._show_version()
 
@@ -185,11 +190,24 @@ class StudentState:
             return False  # the registry was made anew, or the announced version has retired: the host finds out
         return known.index(announcement.version) < known.index(self.host.version)
 
+    def _read_ahead(self, announcement: Announcement) -> None:
+        """Read what a switch is going to need: the version's graphs, and its tables where it is going to be pinned."""
+        if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
+            self.host.load_ahead(announcement.version)
+        if announcement.kind == "rolled_back":
+            with suppress(ExporterError):  # said again, and logged, where they are needed
+                self._ahead = announcement.version, self.registry.tables(self.name, announcement.version)
+
+    def _tables_of(self, version: str) -> VersionTables:
+        if self._ahead is not None and self._ahead[0] == version:
+            return self._ahead[1]
+        return self.registry.tables(self.name, version)
+
     def _settle(self) -> None:
         """Show the tables that belong to the version that serves: its own while it is pinned, else the stream's."""
         if self.host.pinned and self._pinned_to != self.host.version:
             try:
-                stored = self.registry.tables(self.name, self.host.version)
+                stored = self._tables_of(self.host.version)
                 stamp = self.registry.manifest(self.name, self.host.version).stamp
                 self.tables.pin(stored.arrays, stored.item_ids, stamp)
                 self._pinned_to = self.host.version

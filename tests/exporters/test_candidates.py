@@ -8,6 +8,7 @@ import pytest
 from exporters.asks import RecommendAsk
 from exporters.candidates import CandidateFinder
 from exporters.catalogue import Catalogue, Item
+from exporters.deltas import Row
 from exporters.item_tables import ItemTables
 from exporters.limits import Limits
 from exporters.retrieval import VectorIndex
@@ -39,3 +40,34 @@ def test_seen_items_are_left_out_beside_unavailable_ones() -> None:
     ask = RecommendAsk(user_id="u", exclude_seen=True)
     pool = finder(3).find(ask, np.zeros(0, np.int64), None, ["i4", "i6"], 0)
     assert list(pool.item_ids) == ["i3", "i5", *IDS[7 : 5 + PLACES]]
+
+
+def ids_of(found: CandidateFinder) -> list[str]:
+    return list(found.find(RecommendAsk(user_id="u"), np.zeros(0, np.int64), None, (), 0).item_ids)
+
+
+def test_an_item_that_comes_and_goes_is_followed_at_once() -> None:
+    found = finder(1)
+    assert ids_of(found) == IDS[1 : 1 + PLACES]
+    found._catalogue.put(Item(item_id="i0"))
+    found._catalogue.put(Item(item_id="i2", available=False))
+    assert ids_of(found) == ["i0", "i1", *IDS[3 : 1 + PLACES]]
+    found._catalogue.withdraw("i2")
+    assert ids_of(found)[:3] == ["i0", "i1", "i2"], "what the catalogue does not know may be shown"
+
+
+def test_a_row_that_changes_its_item_or_loses_it_is_followed_at_once() -> None:
+    found = finder(1)
+    assert ids_of(found)[:2] == ["i1", "i2"]
+    row = dict(table="catalog", model="student", step=5)
+    found._tables.apply([Row(item_id="i1", row=-1, **row), Row(item_id="new", row=4, **row)])
+    found._catalogue.put(Item(item_id="new"))
+    assert {"i1", "i2"}.isdisjoint(ids_of(found))
+    found._tables.apply([Row(item_id="i0", row=5, **row)])
+    assert "i3" not in ids_of(found) and "i0" not in ids_of(found), "it is unavailable in its new row too"
+
+
+def test_a_pool_names_its_items_like_a_list() -> None:
+    pool = finder(0).find(RecommendAsk(user_id="u"), np.zeros(0, np.int64), None, (), 0)
+    assert len(pool.item_ids) == len(pool) == PLACES and pool.item_ids[1:3] == ["i1", "i2"]
+    assert pool.item_ids[-1] == f"i{PLACES - 1}" and list(pool.take(np.array([3, 0])).item_ids) == ["i3", "i0"]

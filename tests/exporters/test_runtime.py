@@ -64,6 +64,26 @@ def test_a_damaged_version_keeps_the_one_before_and_says_why(tiny, registry, pub
     assert not host.swap("000099-00000000").swapped and host.version == first.version
 
 
+def test_a_version_that_was_loaded_ahead_is_not_loaded_again(tiny, registry, publisher, host, monkeypatch):
+    tiny.publish(publisher, tiny.ranker(0))
+    host.start()
+    second = tiny.publish(publisher, tiny.ranker(1), step=2)
+    host.load_ahead(second.version)
+    assert host.version != second.version, "loaded, not served"
+    monkeypatch.setattr(registry, "verify", lambda *_: pytest.fail("the files are read again"))
+    assert host.swap(second).swapped and host.version == second.version
+
+
+def test_a_damaged_version_is_refused_at_its_switch_and_not_before(tiny, registry, publisher, host):
+    first = tiny.publish(publisher, tiny.ranker(0))
+    host.start()
+    second = tiny.publish(publisher, tiny.ranker(1), step=2)
+    path = registry.folder("student", second.version) / "rank.onnx"
+    path.write_bytes(path.read_bytes()[:-9])
+    host.load_ahead(second.version)
+    assert "rank.onnx is damaged" in host.swap(second).reason and host.version == first.version
+
+
 def test_a_version_that_fails_the_warm_up_never_serves(tiny, registry, publisher, host):
     first = tiny.publish(publisher, tiny.ranker(0))
     host.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,3 +141,36 @@ async def test_a_server_that_starts_pinned_shows_the_pinned_tables_and_follows_t
     told = announcement_of(before.registry, before.registry.manifest("student", newest), "released")
     await state.apply_announcements([record(announcements.encode(told))])
     assert state.first.host.version == newest and state.tables.vectors[2, 0] == 2, "the row is older than the version"
+
+
+async def test_lists_do_not_wait_while_a_version_is_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for its graphs nor, at a rollback, for its tables: who makes lists must be able to take the lock."""
+    before = ServerState(settings)
+    graph = publish(before, "student")
+    stored = before.registry.folder("student", graph.version) / "rank.onnx"
+    file = GraphFile(content=stored.read_bytes(), architecture="small", inputs=("given",), outputs=("logits",))
+    tables = {"item_vectors": np.ones((3, 8), np.float32)}
+    draft = Draft(name="student", graphs={"rank": file}, step=2, tables=tables, item_ids=[None, None, "a"])
+    newest = before.registry.publish(draft).version
+    state = ServerState(settings)
+    state.load()
+    state.went_live()
+    student, free = state.by_name["student"], {}
+
+    def watched(name: str, read: Any) -> Any:
+        def reads(*given: Any) -> Any:
+            with ThreadPoolExecutor(1) as other:
+                free[name] = other.submit(lambda: student.tables._lock.acquire(timeout=0.2)).result()
+                if free[name]:
+                    other.submit(student.tables._lock.release).result()
+            return read(*given)
+
+        return reads
+
+    monkeypatch.setattr(student.registry, "verify", watched("graphs", student.registry.verify))
+    monkeypatch.setattr(student.registry, "tables", watched("tables", student.registry.tables))
+    student.host.previous = None  # it would come from memory
+    told = Announcement(kind="rolled_back", name="student", version=graph.version)
+    await state.apply_announcements([record(announcements.encode(told))])
+    assert free == {"graphs": True, "tables": True}
+    assert (student.host.version, student.host.pinned) == (graph.version, True) and newest != graph.version

@@ -130,3 +130,63 @@ async def test_scores_are_the_models_own(client, services, event):
     assert [item["score"] for item in document["items"]] == sorted(
         (i["score"] for i in document["items"]), reverse=True
     )
+
+
+@pytest.fixture
+def near(services):
+    """Parts with a store that lies on this machine: it is read where lists are made."""
+    services.store.remote = False
+    return services
+
+
+async def test_a_near_store_gives_the_same_list(services, client, event):
+    await client.post("/events", json=event("m4"))
+    far = await _ask(client, count=4, log=False)
+    services.store.remote = False
+    near = await _ask(client, count=4, log=False)
+    assert near["items"] == far["items"] and not near["fallback"]
+
+
+async def test_lists_are_made_one_at_a_time_and_what_comes_late_is_answered_from_memory(near, client, monkeypatch):
+    running, most, read = [], [], near.store.read
+
+    def watched(user_id, now_ms):
+        running.append(user_id)
+        most.append(len(running))
+        time.sleep(0.03)
+        running.pop()
+        return read(user_id, now_ms)
+
+    monkeypatch.setattr(near.store, "read", watched)
+    answers = await asyncio.gather(*[_ask(client, count=2, deadline_ms=100) for _ in range(12)])
+    reasons = [answer["reason"] for answer in answers]
+    assert max(most) == 1 and 1 <= reasons.count("deadline") < len(answers), reasons
+    assert all(len(answer["items"]) == 2 for answer in answers)
+
+
+async def test_between_two_lists_other_requests_are_answered(near, client, monkeypatch):
+    order, read = [], near.store.read
+
+    def slowly(user_id, now_ms):
+        time.sleep(0.02)
+        order.append("list")
+        return read(user_id, now_ms)
+
+    monkeypatch.setattr(near.store, "read", slowly)
+
+    async def health():
+        await asyncio.sleep(0.01)
+        await client.get("/health/live")
+        order.append("health")
+
+    await asyncio.gather(*[_ask(client, count=2, deadline_ms=5_000) for _ in range(8)], health())
+    assert order.index("health") < order.index("list") + 4, order
+
+
+async def test_a_near_store_that_fails_does_not_fail_the_list(near, client, monkeypatch):
+    def broken(user_id, now_ms):
+        raise ConnectionError("no store")
+
+    monkeypatch.setattr(near.store, "read", broken)
+    document = await _ask(client, count=3)
+    assert (document["fallback"], document["reason"], len(document["items"])) == (True, "ranking_failed", 3)

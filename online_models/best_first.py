@@ -18,7 +18,9 @@ def falling_keys(scores: NDArray[Any]) -> Keys:
     [3, 1, 2, 0]
     """
     bits = (scores + np.float32(0)).view(np.int32)  # the sum takes the sign from a zero
-    keys: Keys = ~(bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    if bits.min(initial=0) < 0:  # bits of floats below 0 rise where these fall
+        bits ^= (bits >> 31) & 0x7FFFFFFF
+    keys: Keys = np.invert(bits, out=bits)
     return keys
 
 

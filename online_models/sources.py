@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,16 @@ class CandidateSources:
 def _sums(reading: Reading, places: Rows, weights: Scores, count: int) -> NDArray[Any]:
     """Sum neighbour weights [H, M] over the history -> one score for each of ``count`` rows. [U]."""
     places, weights = places[-reading.last :], weights[-reading.last :]  # all of them where last is 0
-    decay = (reading.decay ** np.arange(len(places) - 1, -1, -1)).astype(np.float32)  # [H]
-    return np.bincount(places.ravel(), (weights * decay[:, None]).ravel(), minlength=count)
+    weighted = weights * _decays(reading.decay, len(places))
+    return np.bincount(places.ravel(), weighted.ravel(), minlength=count)
+
+
+@cache
+def _decays(decay: float, steps: int) -> Scores:
+    """Weights of the newest ``steps`` items, oldest first. [H, 1]."""
+    weights: Scores = (decay ** np.arange(steps - 1, -1, -1)).astype(np.float32)[:, None]
+    weights.flags.writeable = False
+    return weights
 
 
 class SourceScores:

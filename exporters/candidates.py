@@ -21,6 +21,7 @@ UNKNOWN = 1
 _NEW_ITEMS = 20
 _NEAREST = 20
 _SPARE = 8  # of so many candidates one may be unavailable before it costs more
+_MOST_CLOSED = 2_000  # unavailable items that are looked up anew whenever rows or availability change
 _EVER = 1 << 62
 
 
@@ -247,7 +248,7 @@ class CandidateFinder:
 
     def _admitted(self, filters: Filters, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some rows [K] hold an item that may be shown; none of them is on the deny list."""
-        if filters.categories is not None:
+        if filters.categories is not None or (filters.available and len(self._catalogue.unavailable) > _MOST_CLOSED):
             return filters.mask(self._tables.item_ids(rows), self._catalogue)
         state = self._tables.catalog_state, self._catalogue.availability_changes, filters.available
         if state != self._open_as_of:

@@ -137,9 +137,9 @@ class ItemTables:
         return self._catalog.item_id(row)
 
     @property
-    def catalog_state(self) -> tuple[int, int]:
-        """Something that is another one whenever an item has come to a row, or left one."""
-        return id(self._catalog), self._catalog.changes
+    def catalog_state(self) -> int:
+        """Number that is another one whenever an item has come to a row, or left one."""
+        return self._catalog.state
 
     def holding(self) -> NDArray[np.bool_]:
         """Whether each row holds an item, [R]; a copy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 UNKNOWN_ROW = 1
 FIRST_ROW = 2  # 0 is padding, 1 the unknown item
+
+_states = itertools.count()  # of all catalogs: one may take the place of another
 
 
 class RowCatalog:
@@ -27,7 +30,7 @@ class RowCatalog:
         self._steps = np.full(rows, -1, np.int64)  # [R]
         self._freed: dict[int, int] = {}
         self.held = np.zeros(rows, np.bool_)  # [R] whether a row holds an item
-        self.changes = 0  # grows whenever an item comes to a row, or leaves one
+        self.state = next(_states)  # another one whenever an item comes to a row, or leaves one
 
     def row(self, item_id: str) -> int:
         """Row of an item; 1 (unknown) where it has none."""
@@ -68,7 +71,7 @@ class RowCatalog:
         freed = [place for place in sorted(places) if self._vacate(place, item_id, row, step)]
         if row >= 0:
             if self._ids[row] != item_id:
-                self.changes += 1
+                self.state = next(_states)
             self._ids[row], self._rows[item_id], self.held[row] = item_id, row, True
             self._steps[row] = max(self._steps[row], step)
         return freed
@@ -83,7 +86,7 @@ class RowCatalog:
         self._steps[:] = step
         self._freed.clear()
         self.held = np.array([item_id is not None for item_id in ids], np.bool_)
-        self.changes += 1
+        self.state = next(_states)
         return changed
 
     def touch(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
@@ -97,7 +100,7 @@ class RowCatalog:
             del self._rows[self._ids[row] or ""]
             self._ids[row], self._steps[row], self._freed[row] = None, step, step
         self.held[gone] = False
-        self.changes += 1
+        self.state = next(_states)
         return gone
 
     def take_freed(self) -> dict[int, int]:
@@ -111,7 +114,7 @@ class RowCatalog:
         if missing > 0:
             self._ids.extend([None] * missing)
             self.held = np.concatenate([self.held, np.zeros(missing, np.bool_)])
-            self.changes += 1
+            self.state = next(_states)
             self._steps = np.concatenate([self._steps, np.full(missing, -1, np.int64)])
 
     def _vacate(self, place: int, item_id: str, row: int, step: int) -> bool:
@@ -122,7 +125,7 @@ class RowCatalog:
         if old is not None:
             del self._rows[old]
         self._ids[place], self.held[place] = None, False
-        self.changes += 1
+        self.state = next(_states)
         self._steps[place] = step
         self._freed[place] = step
         return True

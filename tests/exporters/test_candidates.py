@@ -67,6 +67,25 @@ def test_a_row_that_changes_its_item_or_loses_it_is_followed_at_once() -> None:
     assert "i3" not in ids_of(found) and "i0" not in ids_of(found), "it is unavailable in its new row too"
 
 
+def test_another_version_s_rows_are_followed_at_once() -> None:
+    found = finder(1)
+    tables = found._tables
+    arrays = {
+        f"popularity.{part}": getattr(tables.neighbours["popularity"], part).copy() for part in ("items", "weights")
+    }
+    for gone in range(2, 22):
+        ids = [None, None, *[None if number == gone else item_id for number, item_id in enumerate(IDS)]]
+        tables.pin(arrays, ids, 1)
+        assert ids_of(found) == [item_id for item_id in IDS[1:] if item_id != f"i{gone}"][:PLACES]
+        tables.unpin()
+        assert ids_of(found) == IDS[1 : 1 + PLACES]
+
+
+def test_many_unavailable_items_are_left_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporters.candidates._MOST_CLOSED", 4)
+    assert ids_of(finder(5)) == IDS[5 : 5 + PLACES]
+
+
 def test_a_pool_names_its_items_like_a_list() -> None:
     pool = finder(0).find(RecommendAsk(user_id="u"), np.zeros(0, np.int64), None, (), 0)
     assert len(pool.item_ids) == len(pool) == PLACES and pool.item_ids[1:3] == ["i1", "i2"]

@@ -20,6 +20,7 @@ from feature_store.user_vectors import UserVectors
 from streamer import topics
 from streamer.errors import BrokerError
 from streamer.http_door import KafkaDoor
+from streamer.long_lived import set_aside
 from streamer.server_lag import LagWatch
 from streamer.server_sessions import FeastSessions
 from streamer.server_state import ServerState
@@ -202,6 +203,7 @@ class BrokerLink:
         await _until_done(self._went_live, "the model registry cannot be read")
 
     async def _went_live(self) -> None:
+        set_aside()  # before anybody is served: the catalogue and the tables are there now
         await asyncio.to_thread(self._state.went_live)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,90 +12,16 @@ from exporters.catalogue import Catalogue
 from exporters.filters import Filters
 from exporters.item_tables import ItemTables
 from exporters.limits import Limits
+from exporters.pool import Named, Pool
 from exporters.retrieval import VectorIndex
+from exporters.row_catalog import UNKNOWN_ROW
 from online_models.sources import CandidateSources
 
-UNKNOWN = 1
 _NEW_ITEMS = 20
 _NEAREST = 20
 _SPARE = 8  # of so many candidates one may be unavailable before it costs more
 _MOST_CLOSED = 2_000  # unavailable items that are looked up anew whenever rows or availability change
 _EVER = 1 << 62
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pool:
-    """The candidates of a request.
-
-    ``prior`` is how well each fits the query or the source item by itself; None where nothing of that kind was asked.
-    """
-
-    item_ids: Sequence[str]  # [N]
-    rows: NDArray[np.int64]  # [N] catalogue rows, 1 where the item has none
-    source_scores: NDArray[np.float32]  # [N, S]
-    prior: NDArray[np.float32] | None = None  # [N]
-
-    def __len__(self) -> int:
-        """Return the number of candidates."""
-        return len(self.item_ids)
-
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Pool:
-        """Pick candidates by index or mask."""
-        places = np.arange(len(self))[index]
-        return Pool(
-            item_ids=tuple([self.item_ids[place] for place in places.tolist()]),
-            rows=self.rows[places],
-            source_scores=self.source_scores[places],
-            prior=None if self.prior is None else self.prior[places],
-        )
-
-    def places_of(self, item_ids: Sequence[str], rows: NDArray[np.int64]) -> list[int]:
-        """Places of items with rows [K] among the candidates, in their order; others are left out.
-
-        >>> pool = Pool(item_ids=("a", "b", "c"), rows=np.array([1, 8, 5]), source_scores=np.zeros((3, 0), np.float32))
-        >>> pool.places_of(["c", "x", "a", "y"], np.array([5, 9, 1, 1]))
-        [2, 0]
-        """
-        same = self.rows == rows[:, None]  # [K, N]
-        nameless = {self.item_ids[place]: place for place in np.flatnonzero(self.rows <= UNKNOWN).tolist()}
-        by_row = zip(item_ids, rows.tolist(), same.argmax(axis=1).tolist(), same.any(axis=1).tolist(), strict=True)
-        places = [
-            (place if held else None) if row > UNKNOWN else nameless.get(item_id)
-            for item_id, row, place, held in by_row
-        ]
-        return [place for place in places if place is not None]
-
-
-class _Named(Sequence[str]):
-    """Ids of candidates, looked up where somebody asks: of the hundreds that are ranked few are shown.
-
-    Parameters
-    ----------
-    first
-        Ids of the first candidates, which have no row.
-    rows
-        [N] rows of all of them.
-    tables
-        Who knows the others.
-    """
-
-    def __init__(self, first: Sequence[str], rows: NDArray[np.int64], tables: ItemTables) -> None:
-        self._first, self._rows, self._tables = first, rows, tables
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        place = range(len(self))[place]  # from the end, or not there at all
-        if place < len(self._first):
-            return self._first[place]
-        return self._tables.item_id(int(self._rows[place])) or ""
 
 
 class CandidateFinder:
@@ -230,10 +154,10 @@ class CandidateFinder:
         nearest = np.zeros(0, np.int64) if user_vector is None else self._index.search(user_vector, _NEAREST)[0]
         named = tuple(dict.fromkeys([*self._named(ask, now_ms), *known]))
         named_rows = self._tables.rows(named)
-        extra = np.concatenate([nearest, named_rows[named_rows > UNKNOWN]])
+        extra = np.concatenate([nearest, named_rows[named_rows > UNKNOWN_ROW]])
         blocked = self._tables.rows(tuple(filters.deny))
         read = self._sources.read(history_rows)
-        without_row = [name for name, row in zip(named, named_rows.tolist(), strict=True) if row <= UNKNOWN]
+        without_row = [name for name, row in zip(named, named_rows.tolist(), strict=True) if row <= UNKNOWN_ROW]
         without_row = without_row[:_NEW_ITEMS]
         limit = self._limits().candidates
         mask = filters.mask(without_row, self._catalogue)
@@ -243,8 +167,8 @@ class CandidateFinder:
             kept = rows[self._admitted(filters, rows)][: limit - len(first)]
             if len(first) + len(kept) == limit or len(rows) < most:
                 break
-        rows = np.concatenate([np.full(len(first), UNKNOWN, np.int64), kept])  # [N]
-        return Pool(item_ids=_Named(first, rows, self._tables), rows=rows, source_scores=read.of(rows))
+        rows = np.concatenate([np.full(len(first), UNKNOWN_ROW, np.int64), kept])  # [N]
+        return Pool(item_ids=Named(first, rows, self._tables), rows=rows, source_scores=read.of(rows))
 
     def _admitted(self, filters: Filters, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some rows [K] hold an item that may be shown; none of them is on the deny list."""

@@ -44,7 +44,7 @@ class Desk:
 
     What may have to be waited for is read in threads. The ranking itself runs in the thread of the event loop, one list
     at a time, oldest request first, and between two lists the loop takes and sends what has come: in a thread of its
-    own it would lose the interpreter to the loop, and back, some dozens of times a list, which took a third of a
+    own it would lose the interpreter to the loop, and back, some dozens of times a list, which took a fifth of a
     server's processor time and most of a busy server's latency. A request whose turn has not come at its deadline is
     answered from memory.
 

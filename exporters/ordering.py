@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.asks import Ask, RecommendAsk
-from exporters.candidates import Pool
 from exporters.limits import Limits
+from exporters.pool import Pool
 from exporters.stability import ShownLists, steadied
 
 _FUSION = 60.0  # the constant of reciprocal rank fusion (Cormack et al. 2009)

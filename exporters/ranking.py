@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.asks import Ask
-from exporters.candidates import UNKNOWN, CandidateFinder, Pool, searches_everywhere
+from exporters.candidates import CandidateFinder, searches_everywhere
 from exporters.contracts import Session
 from exporters.explain import contributions
 from exporters.feeds import Feeds, HistoryView, candidate_feeds, context_feeds, history_view
 from exporters.intents import told_intents
 from exporters.ordering import Ordering
+from exporters.pool import Pool
 from exporters.reasons import Reasons
+from exporters.row_catalog import UNKNOWN_ROW
 from exporters.runtime import LoadedModel
 from exporters.services import Services
 from exporters.side_sources import Pending, SideSources
@@ -202,7 +204,7 @@ class RankingPath:
 
     def _candidate_feeds(self, pool: Pool) -> Feeds:
         tables = self.student.tables
-        features = _filled_in(tables.gather_features(pool.rows), pool.rows > UNKNOWN)
+        features = _filled_in(tables.gather_features(pool.rows), pool.rows > UNKNOWN_ROW)
         return candidate_feeds(tables.gather_vectors(pool.rows), pool.source_scores, features)
 
     def _logits(

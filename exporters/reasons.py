@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.asks import Ask, SearchAsk, SimilarAsk
-from exporters.candidates import CandidateFinder, Pool
+from exporters.candidates import CandidateFinder
 from exporters.catalogue import Catalogue
 from exporters.explain import Contributions, why_lines
 from exporters.item_tables import ItemTables
+from exporters.pool import Pool
 
 _LOOK_BACK = 10
 

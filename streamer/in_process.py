@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from exporters.asks import Ask
-from exporters.candidates import UNKNOWN
 from exporters.catalogue import Catalogue
 from exporters.contracts import Session
 from exporters.item_tables import ItemTables
@@ -25,6 +24,7 @@ from exporters.manifest import Manifest
 from exporters.ranking import RankingPath
 from exporters.registry import Registry
 from exporters.retrieval import VectorIndex
+from exporters.row_catalog import UNKNOWN_ROW
 from exporters.runtime import LoadedModel, ModelHost, RankerSession
 from exporters.services import Services
 from exporters.slates import Slate
@@ -101,7 +101,7 @@ class InProcess:
 
     def has_row(self, item_id: str) -> bool:
         """Whether the learners have met an item."""
-        return self._services.tables.row(item_id) > UNKNOWN
+        return self._services.tables.row(item_id) > UNKNOWN_ROW
 
     def _describe(self, event: Event) -> None:
         item_id = event.item_id or ""

@@ -43,13 +43,12 @@ class TransformerBlock(nn.Module):
 
         None stands for causal attention without padding, which needs no mask in memory.
         """
-        asking = slice(-queries, None) if queries else slice(None)
         normed = self.attention_norm(tokens)
-        query = self._split(self.query(normed[:, asking] if queries else normed), self.heads)  # [B, heads, Q, D / h]
+        query = self._split(self.query(normed[:, -queries:] if queries else normed), self.heads)  # [B, heads, Q, D / h]
         both = self._split(self.keys_values(normed), 2 * self.heads)  # [B, 2 heads, T, D / heads]
         key, value = both[:, : self.heads], both[:, self.heads :]
         mixed = self._attend(query, key, value, allowed)  # [B, heads, Q, D / heads]
-        rest: Tensor = tokens[:, asking] if queries else tokens  # [B, Q, D]
+        rest: Tensor = tokens[:, -queries:] if queries else tokens  # [B, Q, D]
         rest = rest + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
         rest = rest + self.dropout(self.feed_forward(self.forward_norm(rest)))
         return rest

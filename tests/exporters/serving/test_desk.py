@@ -55,7 +55,10 @@ async def test_every_route_has_its_fallback(client, services, monkeypatch, route
     assert document["fallback"] and document["items"][0]["item_id"] == first
 
 
-async def test_a_store_that_fails_does_not_fail_the_list(client, services, monkeypatch):
+@pytest.mark.parametrize("remote", [True, False])
+async def test_a_store_that_fails_does_not_fail_the_list(client, services, monkeypatch, remote):
+    services.store.remote = remote
+
     def broken(user_id, now_ms):
         raise ConnectionError("no store")
 
@@ -181,12 +184,3 @@ async def test_between_two_lists_other_requests_are_answered(near, client, monke
 
     await asyncio.gather(*[_ask(client, count=2, deadline_ms=5_000) for _ in range(8)], health())
     assert order.index("health") < order.index("list") + 4, order
-
-
-async def test_a_near_store_that_fails_does_not_fail_the_list(near, client, monkeypatch):
-    def broken(user_id, now_ms):
-        raise ConnectionError("no store")
-
-    monkeypatch.setattr(near.store, "read", broken)
-    document = await _ask(client, count=3)
-    assert (document["fallback"], document["reason"], len(document["items"])) == (True, "ranking_failed", 3)

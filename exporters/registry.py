@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from exporters import files, manifest
 from exporters.errors import RegistryError
 from exporters.manifest import Epoch, GraphInfo, Hold, Manifest, Pointer, Trial
-from exporters.version_tables import VersionTables, pack, unpack
+from exporters.version_tables import VersionTables, pack, read
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"(\d{6,})-[0-9a-f]{8}")
@@ -147,7 +147,7 @@ class Registry:
     def tables(self, name: str, version: str) -> VersionTables:
         """Tables of a version, after a check."""
         self.verify(name, version)
-        return unpack((self.folder(name, version) / manifest.TABLES_FILE).read_bytes())
+        return read(self.folder(name, version) / manifest.TABLES_FILE)
 
     def current(self, name: str) -> Pointer | None:
         """Which version serves; None before the first is published."""

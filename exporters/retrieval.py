@@ -60,6 +60,7 @@ class VectorIndex:
     def __init__(self, dimension: int, exact_below: int = 20_000, breadth: float = 20.0, density: float = 4.0) -> None:
         self.dimension, self.exact_below, self.breadth, self.density = dimension, exact_below, breadth, density
         self._held = Cells.empty(dimension)
+        self._pinned: Cells | None = None
         self._writing = threading.RLock()
         self._late: list[Rows] | None = None  # rows that changed while centres are learnt; None: they are not
         self._learner: threading.Thread | None = None
@@ -68,7 +69,7 @@ class VectorIndex:
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return len(self._held)
+        return len(self._searched)
 
     @property
     def exact(self) -> bool:
@@ -78,7 +79,19 @@ class VectorIndex:
     @property
     def nbytes(self) -> int:
         """Memory of vectors, rows and centres."""
-        return self._held.nbytes
+        return self._held.nbytes + (0 if self._pinned is None else self._pinned.nbytes)
+
+    def of_version(self, rows: Rows, vectors: Vectors) -> Cells:
+        """Arrange a version's vectors [K, D] of distinct rows [K] for :meth:`pin`; searches go on meanwhile."""
+        return self._arranged(Cells.empty(self.dimension).with_rows(rows, vectors))
+
+    def pin(self, cells: Cells) -> None:
+        """Search a version's vectors until :meth:`unpin`; what is added or removed is kept behind them."""
+        self._pinned = cells
+
+    def unpin(self) -> None:
+        """Search what is held again."""
+        self._pinned = None
 
     def upsert(self, rows: Rows, vectors: Vectors) -> None:
         """Add or replace vectors [K, D] of distinct rows [K]; searches see all of them from one moment on."""
@@ -101,11 +114,11 @@ class VectorIndex:
         vector = np.ascontiguousarray(vector, np.float32)
         if vector.shape != (self.dimension,):
             raise ValueError(f"the vector has shape {vector.shape}; expected ({self.dimension},)")
-        return self._search(self._held, vector, k)
+        return self._search(self._searched, vector, k)
 
     def similar(self, row: int, k: int) -> tuple[Rows, Vectors]:
         """Find the ``k`` rows nearest to another row, without itself; none where it has no vector."""
-        held = self._held
+        held = self._searched
         vector = held.vector_of(row)
         if vector is None:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -120,6 +133,10 @@ class VectorIndex:
             if learner.is_alive():
                 return False
         return True
+
+    @property
+    def _searched(self) -> Cells:
+        return self._held if self._pinned is None else self._pinned
 
     def _search(self, held: Cells, vector: Vectors, k: int) -> tuple[Rows, Vectors]:
         full = self.breadth * math.sqrt(len(held))

@@ -27,7 +27,7 @@ class RowRules:
     """
 
     widths: dict[str, int]
-    sources: frozenset[str]
+    sources: tuple[str, ...]
     row_limit: int
 
     def problem(self, row: Row) -> str:

@@ -1,8 +1,9 @@
-"""Arrays of the served tables: neighbour lists that wait for a write, growth, and where some rows are named."""
+"""Arrays of the served tables: neighbour lists as they are shown, growth, and where some rows are named."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,34 @@ from numpy.typing import NDArray
 from online_models.neighbours import NeighbourTable
 
 
-class GuardedNeighbours(NeighbourTable):
-    """A neighbour table whose lookups wait for a row that is being written."""
+class ShownNeighbours:
+    """The neighbour lists of a table as they are shown now; a lookup waits for rows that are being written.
 
-    def __init__(self, rows: int, width: int, lock: threading.RLock) -> None:
-        super().__init__(rows, width)
-        self._lock = lock
+    Parameters
+    ----------
+    shown
+        The table at this moment: another one may take its place.
+    lock
+        Held by who writes.
+    """
+
+    def __init__(self, shown: Callable[[], NeighbourTable], lock: threading.RLock) -> None:
+        self._shown, self._lock = shown, lock
+
+    @property
+    def items(self) -> NDArray[np.int32]:
+        """Neighbours of all rows, [R, M]; 0 pads."""
+        return self._shown().items
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Weights of all neighbours, [R, M]."""
+        return self._shown().weights
 
     def lookup(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Neighbours and weights of rows [H] -> [H, M], [H, M]; rows past the end have none."""
         with self._lock:
-            return super().lookup(rows)
+            return self._shown().lookup(rows)
 
 
 def places_of(items: NDArray[np.int32], rows: list[int]) -> NDArray[np.intp]:
@@ -42,6 +60,7 @@ def grown(array: NDArray[Any], rows: int, fill: int) -> NDArray[Any]:
     >>> grown(np.array([[1]]), 2, 0).tolist()
     [[1], [0]]
     """
-    made = np.full((max(rows, len(array)), *array.shape[1:]), fill, array.dtype)
+    made = np.empty((max(rows, len(array)), *array.shape[1:]), array.dtype)
     made[: len(array)] = array
+    made[len(array) :] = fill
     return made

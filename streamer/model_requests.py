@@ -13,6 +13,7 @@ from exporters.announcements import Announcement, Kind
 from streamer import topics
 from streamer.settings import Settings
 
+REQUEST_WAIT_MS = 200  # of an empty fetch, which the embedded broker holds to its end; nobody asks every second
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,7 @@ class ModelRequests:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
             enable_auto_commit=False,
-            fetch_max_wait_ms=self._settings.kafka.fetch_max_wait_ms,
+            fetch_max_wait_ms=REQUEST_WAIT_MS,
         )
         await self._consumer.start()
         partition = TopicPartition(topics.MODELS.name, 0)

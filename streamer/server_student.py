@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from typing import NamedTuple
 
 from exporters import metrics
 from exporters.announcements import Announcement
+from exporters.cells import Cells
 from exporters.deltas import DIGEST, Row
 from exporters.errors import ExporterError
+from exporters.held_tables import HeldTables
 from exporters.item_tables import ItemTables
 from exporters.manifest import WEIGHTS_OFFSET
 from exporters.registry import Registry
@@ -19,7 +21,6 @@ from exporters.row_batches import RowBatches
 from exporters.runtime import ModelHost
 from exporters.session import Execution
 from exporters.students import ServedStudent
-from exporters.version_tables import VersionTables
 from feature_store.vectors import ITEM_NAMES
 from online_models.sources import TABLES
 from streamer.settings import Learning, Serving
@@ -27,6 +28,14 @@ from streamer.table_parity import Ask, TableParity
 from streamer.version_trials import VersionTrials, canary_of
 
 _log = logging.getLogger(__name__)
+
+
+class _Pin(NamedTuple):
+    """What a server shows of a version that it was rolled back to."""
+
+    version: str
+    held: HeldTables
+    cells: Cells
 
 
 class StudentState:
@@ -82,7 +91,7 @@ class StudentState:
         self._refused: Counter[str] = Counter()
         self._covered = 0  # rows before this offset of headwater.weights are in the tables that were loaded
         self._pinned_to = ""
-        self._ahead: tuple[str, VersionTables] | None = None
+        self._ahead: _Pin | None = None
         self.trials = VersionTrials(self.host, registry, canary_of(serving), ask)
 
     @property
@@ -109,6 +118,7 @@ class StudentState:
                 self._covered = int(newest.meta.get(WEIGHTS_OFFSET, 0))
         except ExporterError as error:
             _log.warning("the tables of %s are left out (%s); the stream brings them", self.host.version, error)
+        self._refresh_index()
         self._settle()
 
     def begins_at(self, first: int, end: int) -> None:
@@ -166,7 +176,7 @@ class StudentState:
         if announcement.kind == "published" and self.trials.offer(announcement.version):
             return
         self.trials.cancel()
-        self._read_ahead(announcement)  # lists wait for the switch, not for files
+        self._make_ready(announcement)  # lists wait for the switch, not for files
         with self.tables.reading():  # a list is made from one version and its tables
             result = self.host.follow(announcement)
             self._settle()
@@ -178,8 +188,11 @@ class StudentState:
         """See how a version on trial does."""
         self.trials.judge()
         if self.host.pinned != bool(self._pinned_to) or self._shown != self.host.version:
+            if self.host.pinned:
+                self._ahead = self._pin_of(self.host.version)
             with self.tables.reading():
                 self._settle()
+            self._ahead = None
             self._show_version()
 
     def _is_behind(self, announcement: Announcement) -> bool:
@@ -190,33 +203,39 @@ class StudentState:
             return False  # the registry was made anew, or the announced version has retired: the host finds out
         return known.index(announcement.version) < known.index(self.host.version)
 
-    def _read_ahead(self, announcement: Announcement) -> None:
-        """Read what a switch is going to need: the version's graphs, and its tables where it is going to be pinned."""
+    def _make_ready(self, announcement: Announcement) -> None:
+        """Make what a switch is going to need: the version's graphs, and its tables where it is going to be pinned."""
         if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
             self.host.load_ahead(announcement.version)
         if announcement.kind == "rolled_back":
-            with suppress(ExporterError):  # said again, and logged, where they are needed
-                self._ahead = announcement.version, self.registry.tables(self.name, announcement.version)
+            self._ahead = self._pin_of(announcement.version)
 
-    def _tables_of(self, version: str) -> VersionTables:
-        if self._ahead is not None and self._ahead[0] == version:
-            return self._ahead[1]
-        return self.registry.tables(self.name, version)
+    def _pin_of(self, version: str) -> _Pin | None:
+        """Make a version's tables and index beside those that serve; None, and why in the log, where that fails."""
+        try:
+            stored = self.registry.tables(self.name, version)
+            stamp = self.registry.manifest(self.name, version).stamp
+            held = self.tables.of_version(stored.arrays, stored.item_ids, stamp)
+        except ExporterError as error:
+            _log.error("the tables of %s cannot be taken back: %s", version, error)
+            return None
+        rows = held.catalog.live_rows()
+        return _Pin(version, held, self.index.of_version(rows, held.vectors[rows]))
 
     def _settle(self) -> None:
         """Show the tables that belong to the version that serves: its own while it is pinned, else the stream's."""
-        if self.host.pinned and self._pinned_to != self.host.version:
-            try:
-                stored = self._tables_of(self.host.version)
-                stamp = self.registry.manifest(self.name, self.host.version).stamp
-                self.tables.pin(stored.arrays, stored.item_ids, stamp)
-                self._pinned_to = self.host.version
-            except ExporterError as error:
-                _log.error("the tables of %s cannot be taken back: %s", self.host.version, error)
-        elif not self.host.pinned and self._pinned_to:
+        wanted = self.host.version if self.host.pinned else ""
+        if wanted and wanted != self._pinned_to:
+            ready = self._ahead is not None and self._ahead.version == wanted
+            pin = self._ahead if ready else self._pin_of(wanted)
+            if pin is not None:  # the index first: who reads meanwhile reads again as soon as the tables change
+                self.index.pin(pin.cells)
+                self.tables.pin(pin.held)
+                self._pinned_to = wanted
+        elif not wanted and self._pinned_to:
+            self.index.unpin()
             self.tables.unpin()
             self._pinned_to = ""
-        self._refresh_index()
 
     def _refresh_index(self) -> None:
         rows, vectors, held = self.tables.take_changed()  # [K], [K, D], [K]

@@ -18,6 +18,7 @@ from streamer.drift.monitor import Monitor
 from streamer.drift.process_hands import process_hands
 from streamer.drift.records import Request
 from streamer.effects import Message
+from streamer.model_requests import REQUEST_WAIT_MS
 from streamer.settings import Settings
 
 Send = Callable[[Message], Awaitable[None]]
@@ -54,7 +55,7 @@ class DriftDesk:
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # where the offset is too old for the topic
-            fetch_max_wait_ms=self._settings.kafka.fetch_max_wait_ms,
+            fetch_max_wait_ms=REQUEST_WAIT_MS,
         )
         await self._consumer.start()
         partition = TopicPartition(topics.DRIFT.name, 0)

@@ -75,7 +75,7 @@ def test_another_version_s_rows_are_followed_at_once() -> None:
     }
     for gone in range(2, 22):
         ids = [None, None, *[None if number == gone else item_id for number, item_id in enumerate(IDS)]]
-        tables.pin(arrays, ids, 1)
+        tables.pin(tables.of_version(arrays, ids, 1))
         assert ids_of(found) == [item_id for item_id in IDS[1:] if item_id != f"i{gone}"][:PLACES]
         tables.unpin()
         assert ids_of(found) == IDS[1 : 1 + PLACES]

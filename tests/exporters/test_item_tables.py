@@ -169,28 +169,27 @@ def test_a_pin_shows_a_version_whole_while_the_stream_goes_on_behind_it():
     version = {"item_vectors": np.array([[0, 0], [0, 0], [7, 7], [8, 8]], np.float32)}
     for one in (held, twin):
         one.apply(before)
-    held.pin(version, [None, None, "b", "a"], step=1)
+    held.pin(held.of_version(version, [None, None, "b", "a"], step=1))
     assert held.pinned and held.item_ids(np.array([2, 3, 4])) == ["b", "a", None]
     assert held.apply(after) == twin.apply(after) == 4
     assert held.vectors[[2, 3], 0].tolist() == [7, 8] and not held.neighbours["item_knn"].items.any()
-    assert held.row("c") == 1 and len(held.take_changed()[0]) >= 3
+    assert held.row("c") == 1 and held.take_changed()[0].tolist() == [2, 3, 4, 9], "the index follows the stream too"
     for table in held.table_names:
         assert held.digest(table).tolist() == twin.digest(table).tolist(), "parity is about the stream's tables"
     held.unpin()
     assert not held.pinned and held.vectors.tobytes() == twin.vectors.tobytes()
     assert held.neighbours["item_knn"].items.tobytes() == twin.neighbours["item_knn"].items.tobytes()
     assert held.row("c") == 9 and held.row("gone") == 1
-    assert 9 in held.take_changed()[0]
 
 
 def test_a_pin_of_another_shape_changes_nothing_and_a_second_one_replaces_the_first():
     held = tables()
     held.apply([vector("a", 2, 1)])
     with pytest.raises(TableError):
-        held.pin({"item_vectors": np.zeros((4, 3))}, [None, None, "b"], step=9)
+        held.of_version({"item_vectors": np.zeros((4, 3))}, [None, None, "b"], step=9)
     assert not held.pinned and held.row("a") == 2
     for value in (5, 6):
-        held.pin({"item_vectors": np.full((3, 2), value, np.float32)}, [None, None, "a"], step=value)
+        held.pin(held.of_version({"item_vectors": np.full((3, 2), value, np.float32)}, [None, None, "a"], step=value))
         assert held.vectors[2, 0] == value
     held.unpin()
     assert held.vectors[2, 0] == 1

@@ -35,6 +35,23 @@ def test_a_version_comes_back_as_it_was_published(registry):
     assert registry.current("student").version == written.version
 
 
+def test_tables_of_any_size_are_read_in_parts(registry, monkeypatch):
+    monkeypatch.setattr("exporters.version_tables._BYTES_AT_ONCE", 64)
+    random = np.random.default_rng(0)
+    tables = {
+        "item_vectors": random.normal(size=(101, 3)).astype(np.float32),
+        "item_knn.items": random.integers(0, 9, (101, 40)).astype(np.int32),  # a row is more than is read at once
+        "empty.items": np.zeros((0, 4), np.int32),
+    }
+    ids = [None, None, *(f"item {number}" for number in range(99))]
+    graphs = draft(1).graphs
+    version = registry.publish(Draft(name="student", graphs=graphs, step=1, tables=tables, item_ids=ids)).version
+    found = registry.tables("student", version)
+    assert found.item_ids == ids and found.arrays.keys() == tables.keys()
+    for name, array in tables.items():
+        assert found.arrays[name].dtype == array.dtype and found.arrays[name].tolist() == array.tolist()
+
+
 def test_numbers_only_grow_and_the_name_carries_the_content(registry):
     versions = [registry.publish(draft(step)).version for step in range(3)]
     assert [int(version.split("-")[0]) for version in versions] == [1, 2, 3]

@@ -142,6 +142,24 @@ def test_updates_show_at_once_and_removed_rows_are_gone(exact_below):
     assert 700 not in index.search(query, 50)[0]
 
 
+@pytest.mark.parametrize("exact_below", [10_000, 100])
+def test_a_pinned_version_is_searched_while_the_stream_goes_on_behind_it(exact_below):
+    held, index = vectors(1_000), VectorIndex(D, exact_below=exact_below)
+    index.upsert(np.arange(1_000), held)
+    index.settle()
+    version = vectors(400, seed=5)
+    index.pin(index.of_version(np.arange(600, 1_000), version))
+    query = vectors(1, seed=1)[0]
+    assert index.search(query, 1)[0].tolist() == [600 + best(version, query, 1)[0]] and len(index) == 400
+    assert index.similar(5, 3)[0].tolist() == [], "the version has no such row"
+    index.upsert(np.array([3, 2_000]), np.stack([query * 9, query * 8]))
+    index.remove(np.array([4]))
+    assert index.search(query, 1)[0].tolist() == [600 + best(version, query, 1)[0]]
+    index.unpin()
+    assert index.search(query, 2)[0].tolist() == [3, 2_000] and len(index) == 1_000
+    assert index.similar(4, 3)[0].tolist() == []
+
+
 def test_worn_out_centres_are_learnt_anew():
     held, index = vectors(600), VectorIndex(D, exact_below=100)
     index.upsert(np.arange(600), held)

@@ -42,5 +42,9 @@ def test_ids_count_with_their_rows():
 def test_large_tables_are_read_in_parts(monkeypatch):
     values, rows = RNG.normal(size=(50, 4)).astype(np.float32), np.arange(50)
     whole = row_digests(values, rows)
+    ids = [None if row % 5 == 0 else f"i{row}" for row in rows]
+    named = id_digests(ids, rows)
     monkeypatch.setattr(table_digest, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(table_digest, "_IDS_AT_ONCE", 7)
     assert row_digests(values, rows).tolist() == whole.tolist()
+    assert id_digests(ids, rows).tolist() == named.tolist()

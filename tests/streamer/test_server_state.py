@@ -135,12 +135,17 @@ async def test_a_server_that_starts_pinned_shows_the_pinned_tables_and_follows_t
     state.load()
     assert state.first.host.version == earlier and state.tables.vectors[2, 0] == 1
     state.went_live()
-    await state.apply_rows([row("student", "a", 2, 9.0)])
+    newer = Row(table="item_vectors", item_id="new", row=3, step=9, model="student", values=np.ones(8, "<f4").tobytes())
+    await state.apply_rows([row("student", "a", 2, 9.0), record(deltas.encode(newer))])
     assert state.tables.vectors[2, 0] == 1
+    anywhere = np.ones(8, np.float32)
+    assert state.index.search(anywhere, 9)[0].tolist() == [2] and state.index.search(anywhere, 1)[1] == 8
     before.registry.release("student")
     told = announcement_of(before.registry, before.registry.manifest("student", newest), "released")
     await state.apply_announcements([record(announcements.encode(told))])
     assert state.first.host.version == newest and state.tables.vectors[2, 0] == 2, "the row is older than the version"
+    rows, scores = state.index.search(anywhere, 9)
+    assert (rows.tolist(), scores.tolist()) == ([2, 3], [16, 8])
 
 
 async def test_lists_do_not_wait_while_a_version_is_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,8 +174,10 @@ async def test_lists_do_not_wait_while_a_version_is_read(settings: Settings, mon
 
     monkeypatch.setattr(student.registry, "verify", watched("graphs", student.registry.verify))
     monkeypatch.setattr(student.registry, "tables", watched("tables", student.registry.tables))
+    monkeypatch.setattr(student.tables, "of_version", watched("made", student.tables.of_version))
+    monkeypatch.setattr(student.index, "of_version", watched("index", student.index.of_version))
     student.host.previous = None  # it would come from memory
     told = Announcement(kind="rolled_back", name="student", version=graph.version)
     await state.apply_announcements([record(announcements.encode(told))])
-    assert free == {"graphs": True, "tables": True}
+    assert free == {"graphs": True, "tables": True, "made": True, "index": True}
     assert (student.host.version, student.host.pinned) == (graph.version, True) and newest != graph.version

@@ -200,7 +200,7 @@ class DensePublisher:
     def _load(self, version: str) -> _Served:
         folder = self.registry.folder(self.name, version)
         try:
-            held = self.registry.verify(self.name, version)
+            held = self.registry.verify(self.name, version, tables=False)  # they are when they are read, below
             sessions = {
                 name: RankerSession((folder / info.file).read_bytes(), _ON_THE_CPU)
                 for name, info in held.graphs.items()

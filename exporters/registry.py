@@ -121,8 +121,15 @@ class Registry:
         except msgspec.DecodeError as error:
             raise RegistryError(f"{path} is damaged ({error}); roll back to another version") from None
 
-    def verify(self, name: str, version: str) -> Manifest:
+    def verify(self, name: str, version: str, *, tables: bool = True) -> Manifest:
         """Read a version's manifest and check the checksum of every file.
+
+        Parameters
+        ----------
+        name, version
+            Of the model.
+        tables
+            Whether its tables are checked too, which may be large: :meth:`tables` checks them whenever they are read.
 
         Raises
         ------
@@ -131,6 +138,8 @@ class Registry:
         """
         found = self.manifest(name, version)
         for file, expected in found.files.items():
+            if file == manifest.TABLES_FILE and not tables:
+                continue
             path = self.folder(name, version) / file
             if not path.is_file():
                 raise RegistryError(f"{path} is missing; roll back to another version")
@@ -229,11 +238,11 @@ class Registry:
             files.write_file(path, manifest.encode(Epoch(epoch=epoch)))
             return epoch
 
-    def newest(self, name: str) -> Manifest | None:
-        """Return the newest whole version, whatever serves; None where there is none."""
+    def newest(self, name: str) -> tuple[Manifest, VersionTables] | None:
+        """Read the tables of the newest whole version, whatever serves; None where there is none."""
         for version in reversed(self.versions(name)):
             try:
-                return self.verify(name, version)
+                return self.manifest(name, version), self.tables(name, version)
             except RegistryError:
                 continue
         return None

@@ -52,7 +52,7 @@ class RowCatalog:
 
     def live_rows(self) -> NDArray[np.int64]:
         """Rows that hold an item, in order."""
-        return np.array(sorted(self._rows.values()), np.int64)
+        return np.flatnonzero(self.held)
 
     def assign(self, item_id: str, row: int, step: int) -> list[int] | None:
         """Put an item into a row (-1: into none).

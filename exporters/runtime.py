@@ -80,11 +80,11 @@ class ModelHost:
         if pointer is None:
             return self._kept(f"nothing is published under {self.name!r} yet")
         self.pinned = pointer.pinned
-        result = self._swap_to(pointer.version)
+        result = self._swap_to(pointer.version, tables=pointer.pinned)
         for version in reversed(self.registry.versions(self.name)):
             if self.current is not None:
                 break
-            fallback = self._swap_to(version)
+            fallback = self._swap_to(version, tables=pointer.pinned)
             result = (
                 replace(fallback, reason=f"{result.reason}; {version} serves instead") if fallback.swapped else result
             )
@@ -99,13 +99,13 @@ class ModelHost:
         if announcement.kind == "rolled_back":
             return self.rollback(announcement.version)
         self.release()
-        return self._swap_to(announcement.version)
+        return self._swap_to(announcement.version, tables=False)
 
     def swap(self, target: Manifest | str) -> SwapResult:
         """Load a newer version, prove that it answers, then switch. A failure keeps the one before and says why."""
         if self.pinned:
             return self._kept("the host is pinned by a rollback; release it first")
-        return self._swap_to(target if isinstance(target, str) else target.version)
+        return self._swap_to(target if isinstance(target, str) else target.version, tables=False)
 
     def rollback(self, version: str | None = None) -> SwapResult:
         """Go back to ``version``, or to the one before, and stay there until :meth:`release`."""
@@ -114,20 +114,23 @@ class ModelHost:
                 if self.previous is None:
                     return self._kept("there is no earlier version in memory; name one")
                 version = self.previous.version
-            result = self._swap_to(version)
+            result = self._swap_to(version, tables=True)
             self.pinned = self.pinned or result.version == version
             return result
 
-    def load_ahead(self, version: str) -> None:
-        """Load a version that is about to serve, so that its switch takes no time; a damaged one says so then."""
+    def load_ahead(self, version: str, *, tables: bool) -> None:
+        """Load a version that is about to serve, so that its switch takes no time; a damaged one says so then.
+
+        ``tables`` says whether its tables must be whole too, as those of a version that is going to be pinned.
+        """
         with self._lock, suppress(ExporterError, OSError):
             if self.version != version:
-                self._ahead = self._loaded(version)
+                self._ahead = self._loaded(version, tables=tables)
 
     def prepare(self, version: str) -> LoadedModel:
         """Load a version beside the one that serves; raises where it is damaged or does not answer."""
         with self._lock:
-            return self._loaded(version)
+            return self._loaded(version, tables=False)
 
     def take(self, model: LoadedModel) -> None:
         """Serve a version that was prepared."""
@@ -139,24 +142,24 @@ class ModelHost:
         """Take newer versions again."""
         self.pinned = False
 
-    def _swap_to(self, version: str) -> SwapResult:
+    def _swap_to(self, version: str, *, tables: bool) -> SwapResult:
         started = time.perf_counter()
         with self._lock:
             if self.current is not None and self.current.version == version:
                 return self._kept("it serves already")
             try:
-                loaded = self._loaded(version)
+                loaded = self._loaded(version, tables=tables)
             except (ExporterError, OSError) as error:
                 return self._kept(str(error))
             self.previous, self.current = self.current, loaded
         return SwapResult(swapped=True, version=version, took_ms=1_000 * (time.perf_counter() - started))
 
-    def _loaded(self, version: str) -> LoadedModel:
+    def _loaded(self, version: str, *, tables: bool) -> LoadedModel:
         for held in (self.previous, self._ahead):
             if held is not None and held.version == version:
                 self._ahead = None
                 return held
-        manifest = self.registry.verify(self.name, version)
+        manifest = self.registry.verify(self.name, version, tables=tables)
         folder = self.registry.folder(self.name, version)
         sessions = {
             name: RankerSession((folder / manifest.graphs[stored].file).read_bytes(), self.execution)

@@ -113,9 +113,9 @@ class StudentState:
         newest = self.registry.newest(self.name)
         try:
             if newest is not None:
-                stored = self.registry.tables(self.name, newest.version)
-                self.tables.load(stored.arrays, stored.item_ids, newest.stamp)
-                self._covered = int(newest.meta.get(WEIGHTS_OFFSET, 0))
+                manifest, stored = newest
+                self.tables.load(stored.arrays, stored.item_ids, manifest.stamp)
+                self._covered = int(manifest.meta.get(WEIGHTS_OFFSET, 0))
         except ExporterError as error:
             _log.warning("the tables of %s are left out (%s); the stream brings them", self.host.version, error)
         self._refresh_index()
@@ -206,7 +206,7 @@ class StudentState:
     def _make_ready(self, announcement: Announcement) -> None:
         """Make what a switch is going to need: the version's graphs, and its tables where it is going to be pinned."""
         if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
-            self.host.load_ahead(announcement.version)
+            self.host.load_ahead(announcement.version, tables=announcement.kind == "rolled_back")
         if announcement.kind == "rolled_back":
             self._ahead = self._pin_of(announcement.version)
 

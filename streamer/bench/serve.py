@@ -31,7 +31,7 @@ from streamer.bench.tables import serve_tables
 from streamer.broker import embedded_broker, free_port, stop_process
 
 CANDIDATES = 500
-_WARM_UP = 5.0, 50.0  # seconds, requests a second
+WARM_UP = 5.0, 50.0  # seconds, requests a second
 _ANSWER_BYTES = 2_500
 
 
@@ -76,11 +76,11 @@ def run(options: ServeOptions, console: Console) -> dict[str, Any]:
 
 
 def _rates(world: World, options: ServeOptions, console: Console) -> Iterator[dict[str, Any]]:
-    seconds, rate = _WARM_UP
-    _one_rate(world, options, rate, seconds)
+    seconds, rate = WARM_UP
+    one_rate(world, options, rate, seconds)
     for rate in options.rates:
         with console.status(f"{rate:g} requests/s for {options.seconds:g} s …"):
-            found = _one_rate(world, options, rate, options.seconds)
+            found = one_rate(world, options, rate, options.seconds)
         console.print(
             f"{rate:g}/s: p50 {found.get('p50_ms')} ms, p99 {found.get('p99_ms')} ms, {found['ok']} of {found['sent']}"
         )
@@ -89,7 +89,8 @@ def _rates(world: World, options: ServeOptions, console: Console) -> Iterator[di
             return
 
 
-def _one_rate(world: World, options: ServeOptions, rate: float, seconds: float) -> dict[str, Any]:
+def one_rate(world: World, options: ServeOptions, rate: float, seconds: float) -> dict[str, Any]:
+    """Load the server at a rate; latencies, stages, processor time and memory."""
     due = _plan(world.port, options, rate, seconds, []).due()
     asks = world.users.requests(len(due), options.mix, time.time_ns() // 1_000_000, 1_000 / rate)
     part = WorkersPart(world, asks, due.tolist())

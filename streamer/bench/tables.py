@@ -102,6 +102,25 @@ def retrieve_table(title: str, found: Iterable[Mapping[str, Any]]) -> WideTable:
     return table_of(title, ("kind", "recall", "p50", "p99", "CPU p99", "MB", "build s", "CPU s", "note"), rows)
 
 
+def rollback_table(report: Mapping[str, Any]) -> WideTable:
+    """One line a load, as usual and with a rollback in its time; how soon the versions served."""
+    world, after = report["world"], report["serves_after_s"]
+    title = f"{world['items']:,} items; rolled back in {after['rolled_back']} s, released in {after['released']} s"
+    headings = ("load", "rate/s", "sent", "ok", "fallback", "p50 ms", "p99 ms", "max ms")
+    rows = [
+        (
+            name,
+            f"{one['rate']:g}",
+            one["sent"],
+            one["ok"],
+            f"{one['fallback_share']:.2%}",
+            *(one.get(figure) for figure in ("p50_ms", "p99_ms", "max_ms")),
+        )  # fmt: skip
+        for name, one in (("as usual", report["usual"]), ("with a rollback", report["moved"]))
+    ]
+    return table_of(title, headings, rows)
+
+
 def recovery_table(report: Mapping[str, Any]) -> WideTable:
     """One line a process: seconds without a kill and with one."""
     rows = [(name, one["usual_s"], one["recovered_s"]) for name, one in report["processes"].items()]

@@ -144,6 +144,22 @@ def recovery(
 
 
 @app.command()
+def rollback(
+    items: int = typer.Option(100_000, min=1_000, help="In the catalogue, which is made up."),
+    users: int = typer.Option(2_000, min=10, help="With sessions in the online store."),
+    rate: float = typer.Option(50.0, min=1, help="Requests a second."),
+    seconds: float = typer.Option(30.0, min=3, help="As usual, and again with a rollback and its release."),
+    broker: str | None = typer.Option(None, help="Kafka at host:port; an embedded broker when absent."),
+    json_path: Path | None = typer.Option(None, "--json", help="Write the figures there."),
+) -> None:
+    """Roll a version back and release it while a server answers, and say what lists notice and how soon it serves."""
+    from streamer.bench import rollback as bench
+
+    options = bench.RollbackOptions(items=items, users=users, rate=rate, seconds=seconds, broker=broker)
+    write_json(json_path, bench.run(options, Console()))
+
+
+@app.command()
 def retrieve(
     items: str = typer.Option("100000,1000000", help="Sizes of the catalogue, which is made up."),
     dimension: int = typer.Option(64, min=2, help="D of the vectors."),

@@ -183,4 +183,5 @@ def test_the_newest_whole_version_is_found_whatever_serves(registry):
     first, second, third = (registry.publish(draft(step)).version for step in (1, 2, 3))
     registry.rollback("student", first)
     (registry.folder("student", third) / "rank.onnx").write_bytes(b"")
-    assert registry.newest("student").version == second
+    found, tables = registry.newest("student")
+    assert found.version == second and tables.arrays["item_vectors"][0, 0] == 2

@@ -68,9 +68,9 @@ def test_a_version_that_was_loaded_ahead_is_not_loaded_again(tiny, registry, pub
     tiny.publish(publisher, tiny.ranker(0))
     host.start()
     second = tiny.publish(publisher, tiny.ranker(1), step=2)
-    host.load_ahead(second.version)
+    host.load_ahead(second.version, tables=False)
     assert host.version != second.version, "loaded, not served"
-    monkeypatch.setattr(registry, "verify", lambda *_: pytest.fail("the files are read again"))
+    monkeypatch.setattr(registry, "verify", lambda *_, **__: pytest.fail("the files are read again"))
     assert host.swap(second).swapped and host.version == second.version
 
 
@@ -80,8 +80,23 @@ def test_a_damaged_version_is_refused_at_its_switch_and_not_before(tiny, registr
     second = tiny.publish(publisher, tiny.ranker(1), step=2)
     path = registry.folder("student", second.version) / "rank.onnx"
     path.write_bytes(path.read_bytes()[:-9])
-    host.load_ahead(second.version)
+    host.load_ahead(second.version, tables=False)
     assert "rank.onnx is damaged" in host.swap(second).reason and host.version == first.version
+
+
+def test_damaged_tables_keep_nobody_from_a_newer_graph_but_from_a_rollback(tiny, registry, publisher, host):
+    """The stream's tables serve beside a published version; one that is rolled back to serves with its own."""
+    first = tiny.publish(publisher, tiny.ranker(0))
+    second = tiny.publish(publisher, tiny.ranker(1), step=2)
+    host.start()
+    third = tiny.publish(publisher, tiny.ranker(2), step=3)
+    for version in (first.version, third.version):
+        path = registry.folder("student", version) / "tables.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert host.follow(announcement_of(registry, third, "published")).swapped
+    refused = host.rollback(first.version)
+    assert not refused.swapped and "tables.safetensors is damaged" in refused.reason and not host.pinned
+    assert host.version == third.version and host.rollback(second.version).swapped and host.pinned
 
 
 def test_a_version_that_fails_the_warm_up_never_serves(tiny, registry, publisher, host):

@@ -163,12 +163,12 @@ async def test_lists_do_not_wait_while_a_version_is_read(settings: Settings, mon
     student, free = state.by_name["student"], {}
 
     def watched(name: str, read: Any) -> Any:
-        def reads(*given: Any) -> Any:
+        def reads(*given: Any, **named: Any) -> Any:
             with ThreadPoolExecutor(1) as other:
                 free[name] = other.submit(lambda: student.tables._lock.acquire(timeout=0.2)).result()
                 if free[name]:
                     other.submit(student.tables._lock.release).result()
-            return read(*given)
+            return read(*given, **named)
 
         return reads
 

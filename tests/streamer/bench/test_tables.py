@@ -7,7 +7,14 @@ import io
 import pytest
 from rich.console import Console
 
-from streamer.bench.tables import freshness_table, ingest_table, recovery_table, retrieve_table, serve_tables
+from streamer.bench.tables import (
+    freshness_table,
+    ingest_table,
+    recovery_table,
+    retrieve_table,
+    rollback_table,
+    serve_tables,
+)
 from streamer.wide_table import WideTable
 
 FIGURES = {"p50_ms": 1.25, "p90_ms": 2.5, "p99_ms": 9.75, "max_ms": 1_234.0}
@@ -92,3 +99,14 @@ def test_ingest_and_recovery_have_a_line_each() -> None:
     assert all(piece in text(ingest_table(report)) for piece in ("5,000", "30,000", "4,000", "100 in a request"))
     kills = {"worker": {"usual_s": 0.031, "recovered_s": 12.5}}
     assert "12.5" in text(recovery_table({"rate": 100.0, "processes": kills}))
+
+
+def test_rollback_shows_both_loads_and_how_soon_the_versions_served() -> None:
+    usual = {"rate": 50.0, "sent": 1_500, "ok": 1_500, "fallback_share": 0.0, **FIGURES}
+    moved = {**usual, "ok": 1_487, "fallback_share": 0.0087, "max_ms": 37.5}
+    after = {"rolled_back": 3.25, "released": 1.5}
+    printed = text(
+        rollback_table({"world": {"items": 100_000}, "serves_after_s": after, "usual": usual, "moved": moved}), width=80
+    )
+    for piece in ("100,000", "3.25", "1.5", "as usual", "1,487", "0.87%", "37.5", "1,234"):
+        assert piece in printed, piece

@@ -36,7 +36,7 @@ def test_an_unknown_data_set_ends_with_its_message() -> None:
     assert result.exit_code != 0 and "no-such-set" in str(result.exception)
 
 
-@pytest.mark.parametrize("name", ["serve", "freshness", "ingest", "recovery"])
+@pytest.mark.parametrize("name", ["serve", "freshness", "ingest", "recovery", "rollback"])
 def test_measurements_say_what_they_measure(name: str) -> None:
     result = CliRunner().invoke(app, ["bench", name, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0 and "--json" in result.output and "--broker" in result.output

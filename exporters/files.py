@@ -19,6 +19,12 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, read a little at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files and make them appear as one folder: a crash leaves only a temporary folder behind."""
     folder.parent.mkdir(parents=True, exist_ok=True)

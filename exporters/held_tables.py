@@ -96,7 +96,8 @@ class HeldTables:
     ) -> None:
         """Take over a version's tables and catalogue whole, inside a switch; ``step`` is their stamp.
 
-        Tables that the version does not carry keep the rows whose item stays the same.
+        Tables that the version does not carry keep the rows whose item stays the same. Arrays that have the right type
+        and length already are kept as they are, and belong to these tables from then on.
 
         Raises
         ------
@@ -217,7 +218,8 @@ class HeldTables:
         if width is None or array.ndim != 2 or array.shape[1] != width:
             expected = "no such table" if width is None else f"[rows, {width}]"
             raise TableError(f"table {name!r} has shape {list(array.shape)}; this server holds {expected}")
-        return grown(np.asarray(array, _PARTS.get(part, np.float32)), rows, 0)
+        typed = np.require(array, _PARTS.get(part, np.float32), ["C", "W"])
+        return typed if len(typed) == rows else grown(typed, rows, 0)
 
     def _put_array(self, name: str, array: NDArray[Any]) -> None:
         array = array if len(array) == len(self) else grown(array, len(self), 0)

@@ -221,7 +221,7 @@ class ItemTables:
         TableError
             When a table has another width than this server was set up with.
         """
-        held = HeldTables(max(len(self._stream), len(item_ids)), self._rules, self._stream.width)
+        held = HeldTables(max(len(item_ids), FIRST_ROW), self._rules, self._stream.width)
         held.load(arrays, item_ids, step, nullcontext())
         return held
 

@@ -143,7 +143,7 @@ class Registry:
             path = self.folder(name, version) / file
             if not path.is_file():
                 raise RegistryError(f"{path} is missing; roll back to another version")
-            if files.sha256(path.read_bytes()) != expected:
+            if files.sha256_of(path) != expected:
                 raise RegistryError(
                     f"{path} is damaged: its sha256 is not the manifest's; roll back to another version"
                 )

@@ -118,14 +118,14 @@ class ModelHost:
             self.pinned = self.pinned or result.version == version
             return result
 
-    def load_ahead(self, version: str, *, tables: bool) -> None:
+    def load_ahead(self, version: str) -> None:
         """Load a version that is about to serve, so that its switch takes no time; a damaged one says so then.
 
-        ``tables`` says whether its tables must be whole too, as those of a version that is going to be pinned.
+        Its tables are left to whoever reads them.
         """
         with self._lock, suppress(ExporterError, OSError):
             if self.version != version:
-                self._ahead = self._loaded(version, tables=tables)
+                self._ahead = self._loaded(version, tables=False)
 
     def prepare(self, version: str) -> LoadedModel:
         """Load a version beside the one that serves; raises where it is damaged or does not answer."""

@@ -60,7 +60,7 @@ def grown(array: NDArray[Any], rows: int, fill: int) -> NDArray[Any]:
     >>> grown(np.array([[1]]), 2, 0).tolist()
     [[1], [0]]
     """
-    made = np.empty((max(rows, len(array)), *array.shape[1:]), array.dtype)
+    shape = (max(rows, len(array)), *array.shape[1:])
+    made = np.full(shape, fill, array.dtype) if fill else np.zeros(shape, array.dtype)  # zeros take no time
     made[: len(array)] = array
-    made[len(array) :] = fill
     return made

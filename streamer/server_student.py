@@ -176,7 +176,8 @@ class StudentState:
         if announcement.kind == "published" and self.trials.offer(announcement.version):
             return
         self.trials.cancel()
-        self._make_ready(announcement)  # lists wait for the switch, not for files
+        if not self._is_ready(announcement):  # lists wait for the switch, not for files
+            return
         with self.tables.reading():  # a list is made from one version and its tables
             result = self.host.follow(announcement)
             self._settle()
@@ -203,12 +204,18 @@ class StudentState:
             return False  # the registry was made anew, or the announced version has retired: the host finds out
         return known.index(announcement.version) < known.index(self.host.version)
 
-    def _make_ready(self, announcement: Announcement) -> None:
-        """Make what a switch is going to need: the version's graphs, and its tables where it is going to be pinned."""
-        if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
-            self.host.load_ahead(announcement.version, tables=announcement.kind == "rolled_back")
+    def _is_ready(self, announcement: Announcement) -> bool:
+        """Make what a switch is going to need: the version's graphs, and its tables where it is going to be pinned.
+
+        False where a version cannot be shown with its own tables: what serves then goes on serving.
+        """
         if announcement.kind == "rolled_back":
             self._ahead = self._pin_of(announcement.version)
+            if self._ahead is None:
+                return False
+        if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
+            self.host.load_ahead(announcement.version)
+        return True
 
     def _pin_of(self, version: str) -> _Pin | None:
         """Make a version's tables and index beside those that serve; None, and why in the log, where that fails."""
@@ -217,7 +224,7 @@ class StudentState:
             stamp = self.registry.manifest(self.name, version).stamp
             held = self.tables.of_version(stored.arrays, stored.item_ids, stamp)
         except ExporterError as error:
-            _log.error("the tables of %s cannot be taken back: %s", version, error)
+            _log.error("%s is not rolled back to %s, its tables cannot be read: %s", self.name, version, error)
             return None
         rows = held.catalog.live_rows()
         return _Pin(version, held, self.index.of_version(rows, held.vectors[rows]))

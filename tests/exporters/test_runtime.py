@@ -68,7 +68,7 @@ def test_a_version_that_was_loaded_ahead_is_not_loaded_again(tiny, registry, pub
     tiny.publish(publisher, tiny.ranker(0))
     host.start()
     second = tiny.publish(publisher, tiny.ranker(1), step=2)
-    host.load_ahead(second.version, tables=False)
+    host.load_ahead(second.version)
     assert host.version != second.version, "loaded, not served"
     monkeypatch.setattr(registry, "verify", lambda *_, **__: pytest.fail("the files are read again"))
     assert host.swap(second).swapped and host.version == second.version
@@ -80,7 +80,7 @@ def test_a_damaged_version_is_refused_at_its_switch_and_not_before(tiny, registr
     second = tiny.publish(publisher, tiny.ranker(1), step=2)
     path = registry.folder("student", second.version) / "rank.onnx"
     path.write_bytes(path.read_bytes()[:-9])
-    host.load_ahead(second.version, tables=False)
+    host.load_ahead(second.version)
     assert "rank.onnx is damaged" in host.swap(second).reason and host.version == first.version
 
 

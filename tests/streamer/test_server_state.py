@@ -181,3 +181,21 @@ async def test_lists_do_not_wait_while_a_version_is_read(settings: Settings, mon
     await state.apply_announcements([record(announcements.encode(told))])
     assert free == {"graphs": True, "tables": True, "made": True, "index": True}
     assert (student.host.version, student.host.pinned) == (graph.version, True) and newest != graph.version
+
+
+async def test_a_version_whose_tables_are_damaged_is_not_rolled_back_to(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even where its graphs are still in memory: they would rank with vectors of another version."""
+    state = ServerState(settings)
+    state.load()
+    state.went_live()
+    first, second = publish(state, "student"), publish(state, "student")
+    await state.apply_announcements([record(announcements.encode(one)) for one in (first, second)])
+    assert state.first.host.previous is not None and state.first.host.previous.version == first.version
+    path = state.registry.folder("student", first.version) / "tables.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    told = Announcement(kind="rolled_back", name="student", version=first.version)
+    await state.apply_announcements([record(announcements.encode(told))])
+    assert (state.first.host.version, state.first.host.pinned) == (second.version, False) and not state.tables.pinned
+    assert "its tables cannot be read" in caplog.text

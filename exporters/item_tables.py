@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -74,7 +74,7 @@ class ItemTables:
         on_applied: Callable[[list[float]], None] | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._lock, self._writing = threading.RLock(), threading.RLock()
+        self._lock, self._writing = threading.RLock(), threading.RLock()  # who needs both takes the second one first
         self._rules = RowRules(
             widths={VECTORS: dimension, FEATURES: feature_count}, sources=sources, row_limit=row_limit
         )
@@ -193,7 +193,7 @@ class ItemTables:
         """
         with self._writing:
             sound = [row for row in rows if self._is_sound(row)]
-            applied = self._stream.write(sound, self._switch())
+            applied = self._stream.write(sound, self._changing())
         now_ms = self._clock_ms()
         ages_ms = [float(now_ms - row.oldest_ms) for row in applied if row.oldest_ms]
         if ages_ms and self._on_applied is not None:
@@ -211,7 +211,7 @@ class ItemTables:
             When a table has another width than this server was set up with; nothing has changed then.
         """
         with self._writing:
-            self._stream.load(arrays, item_ids, step, self._switch())
+            self._stream.load(arrays, item_ids, step, self._changing())
 
     def of_version(self, arrays: Mapping[str, NDArray[Any]], item_ids: Sequence[str | None], step: int) -> HeldTables:
         """Make a version's tables, for :meth:`pin`; nobody waits, and nothing that is shown changes.
@@ -227,12 +227,12 @@ class ItemTables:
 
     def pin(self, held: HeldTables) -> None:
         """Show a version's tables, whatever arrives, until :meth:`unpin`; what arrives is kept behind them."""
-        with self._writing, self._changing():
+        with self._changing():
             self._shown = held
 
     def unpin(self) -> None:
         """Show the stream's tables again, exactly as they would be without the pin."""
-        with self._writing, self._changing():
+        with self._changing():
             self._shown = self._stream
 
     def digest(self, table: str) -> NDArray[np.uint64]:
@@ -248,10 +248,6 @@ class ItemTables:
         if problem:
             self.refused[problem] += 1
         return not problem
-
-    def _switch(self) -> AbstractContextManager[None]:
-        """Give what the stream's tables are written in: behind a pin nobody reads them."""
-        return nullcontext() if self.pinned else self._changing()
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -189,7 +189,7 @@ class StudentState:
         """See how a version on trial does."""
         self.trials.judge()
         if self.host.pinned != bool(self._pinned_to) or self._shown != self.host.version:
-            if self.host.pinned:
+            if self.host.pinned and self._pinned_to != self.host.version:
                 self._ahead = self._pin_of(self.host.version)
             with self.tables.reading():
                 self._settle()

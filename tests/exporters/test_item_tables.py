@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -180,6 +181,35 @@ def test_a_pin_shows_a_version_whole_while_the_stream_goes_on_behind_it():
     assert not held.pinned and held.vectors.tobytes() == twin.vectors.tobytes()
     assert held.neighbours["item_knn"].items.tobytes() == twin.neighbours["item_knn"].items.tobytes()
     assert held.row("c") == 9 and held.row("gone") == 1
+
+
+def test_a_switch_and_a_writer_do_not_wait_for_each_other():
+    """Who switches holds the readers' lock all the time; a writer holds its own and waits for that one."""
+    held = tables()
+    version = held.of_version({"item_vectors": np.ones((3, 2), np.float32)}, [None, None, "a"], step=1)
+    begun = threading.Event()
+
+    def rows() -> Iterator[Row]:  # read by the writer, behind its lock
+        begun.set()
+        yield vector("a", 2, 5, step=2)
+
+    def switch() -> None:
+        with held.reading():
+            writer.start()
+            assert begun.wait(10)
+            held.pin(version)
+            held.unpin()
+            held.pin(version)
+
+    writer = threading.Thread(target=lambda: held.apply(rows()), daemon=True)
+    switching = threading.Thread(target=switch, daemon=True)
+    switching.start()
+    switching.join(10)
+    assert not switching.is_alive()
+    writer.join(10)
+    assert not writer.is_alive() and held.vectors[2, 0] == 1
+    held.unpin()
+    assert held.vectors[2, 0] == 5
 
 
 def test_a_pin_of_another_shape_changes_nothing_and_a_second_one_replaces_the_first():

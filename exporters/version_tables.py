@@ -45,7 +45,7 @@ def read(path: Path) -> VersionTables:
     Raises
     ------
     RegistryError
-        The file is no whole safetensors file, or has no ids.
+        The file is missing, no whole safetensors file, or without ids.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def read(path: Path) -> VersionTables:
         with safetensors.safe_open(path, framework="numpy") as file:
             arrays = {name: _array(file, name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         item_ids = msgspec.json.decode(arrays.pop(IDS).tobytes(), type=list[str | None])
-    except (safetensors.SafetensorError, KeyError, msgspec.DecodeError) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, msgspec.DecodeError) as error:
         raise RegistryError(f"the tables of the version cannot be read: {error}") from error
     return VersionTables(arrays=arrays, item_ids=item_ids)
 

@@ -209,7 +209,7 @@ class StudentState:
 
         False where a version cannot be shown with its own tables: what serves then goes on serving.
         """
-        if announcement.kind == "rolled_back":
+        if announcement.kind == "rolled_back" and announcement.version != self._pinned_to:
             self._ahead = self._pin_of(announcement.version)
             if self._ahead is None:
                 return False

@@ -121,7 +121,8 @@ class System:
 
     def settled(self) -> bool:
         """Whether every event is learnt, saved, published, and served."""
-        newest = self.registry.newest(MODEL)
+        versions = self.registry.versions(MODEL)
+        newest = self.registry.verify(MODEL, versions[-1]) if versions else None
         done = newest is not None and newest.step == self.published == self.learned()
         return done and newest is not None and self.served() == newest.version
 
@@ -138,11 +139,10 @@ class System:
 
     def stored(self) -> Stored:
         """What lies in the state folder, read as the processes read it."""
-        newest, stores = self.registry.newest(MODEL), self.settings.stores
-        assert newest is not None
-        tables = self.registry.tables(MODEL, newest.version)
-        learner = SnapshotStore(stores.snapshots_dir / MODEL).latest()
-        assert learner is not None
+        newest = self.registry.newest(MODEL)
+        learner = SnapshotStore(self.settings.stores.snapshots_dir / MODEL).latest()
+        assert newest is not None and learner is not None
+        _, tables = newest
         return Stored(
             versions=self.registry.versions(MODEL),
             rows={name: values.copy() for name, values in tables.arrays.items()},

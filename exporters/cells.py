@@ -14,7 +14,6 @@ search sees the items as they were at one moment, waits for nobody, and keeps no
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.clustering import Nearest, Vectors, cluster, grouped
+from exporters.turns import let_others_run
 from online_models.best_first import best_first
 
 Rows = NDArray[np.int64]
@@ -192,7 +192,7 @@ class Cells:
         order, ends = grouped(targets, len(cells))
         for number, cell in enumerate(touched.tolist()):
             if number % _CELLS_AT_ONCE == 0:
-                time.sleep(0)  # searches get the interpreter in between: unasked, it is held for 5 ms at a time
+                let_others_run()
             new = order[ends[cell] : ends[cell + 1]]
             cells[cell] = self._rewritten(cells[cell], cell, leaving, rows[new], vectors[new])
             sizes[cell], radii[cell] = len(cells[cell].rows), cells[cell].radius

@@ -12,12 +12,13 @@ It tells accidents apart, it is no protection against forgery.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
+
+from exporters.turns import let_others_run
 
 BUCKETS = 64
 _CHUNK_ROWS = 8_192  # bounds the scratch memory of a large table
@@ -51,7 +52,7 @@ def id_digests(item_ids: Sequence[str | None], rows: NDArray[np.integer]) -> NDA
     for first in range(0, len(item_ids), _IDS_AT_ONCE):
         part = item_ids[first : first + _IDS_AT_ONCE]
         words[first : first + len(part)] = [0 if item_id is None else _word(item_id) for item_id in part]
-        time.sleep(0)  # lists get the interpreter in between: of a large catalogue this takes a tenth of a second
+        let_others_run()  # of a large catalogue this takes a tenth of a second
     return words * (2 * rows.astype(np.uint64) + np.uint64(1))
 
 

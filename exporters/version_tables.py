@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from exporters.errors import RegistryError
+from exporters.turns import let_others_run
 
 IDS = "item_ids.json"
 _BYTES_AT_ONCE = 1 << 20
@@ -75,5 +75,5 @@ def _array(file: Any, name: str) -> NDArray[Any]:
     for start in range(0, count, lines):
         part = slice(start, min(start + lines, count))
         array[part] = stored[part]
-        time.sleep(0)  # unasked, the interpreter is held for 5 ms at a time, and a list asks for it a dozen times
+        let_others_run()
     return array

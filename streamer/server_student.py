@@ -91,7 +91,6 @@ class StudentState:
         self._refused: Counter[str] = Counter()
         self._covered = 0  # rows before this offset of headwater.weights are in the tables that were loaded
         self._pinned_to = ""
-        self._ahead: _Pin | None = None
         self.trials = VersionTrials(self.host, registry, canary_of(serving), ask)
 
     @property
@@ -176,12 +175,16 @@ class StudentState:
         if announcement.kind == "published" and self.trials.offer(announcement.version):
             return
         self.trials.cancel()
-        if not self._is_ready(announcement):  # lists wait for the switch, not for files
-            return
+        pin = None  # it and the graphs are made before the switch: lists wait for that, not for files
+        if announcement.kind == "rolled_back" and announcement.version != self._pinned_to:
+            pin = self._pin_of(announcement.version)
+            if pin is None:
+                return  # a version is shown with its own tables or not at all
+        if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
+            self.host.load_ahead(announcement.version)
         with self.tables.reading():  # a list is made from one version and its tables
             result = self.host.follow(announcement)
-            self._settle()
-        self._ahead = None
+            self._settle(pin)
         _log.info("%s %s %s: %s", announcement.kind, self.name, announcement.version, result.reason or "serves now")
         self._show_version()
 
@@ -189,11 +192,10 @@ class StudentState:
         """See how a version on trial does."""
         self.trials.judge()
         if self.host.pinned != bool(self._pinned_to) or self._shown != self.host.version:
-            if self.host.pinned and self._pinned_to != self.host.version:
-                self._ahead = self._pin_of(self.host.version)
+            moves = self.host.pinned and self._pinned_to != self.host.version
+            pin = self._pin_of(self.host.version) if moves else None
             with self.tables.reading():
-                self._settle()
-            self._ahead = None
+                self._settle(pin)
             self._show_version()
 
     def _is_behind(self, announcement: Announcement) -> bool:
@@ -203,19 +205,6 @@ class StudentState:
         if self.host.version not in known or announcement.version not in known:
             return False  # the registry was made anew, or the announced version has retired: the host finds out
         return known.index(announcement.version) < known.index(self.host.version)
-
-    def _is_ready(self, announcement: Announcement) -> bool:
-        """Make what a switch is going to need: the version's graphs, and its tables where it is going to be pinned.
-
-        False where a version cannot be shown with its own tables: what serves then goes on serving.
-        """
-        if announcement.kind == "rolled_back" and announcement.version != self._pinned_to:
-            self._ahead = self._pin_of(announcement.version)
-            if self._ahead is None:
-                return False
-        if announcement.moves_servers and not (self.host.pinned and announcement.kind == "published"):
-            self.host.load_ahead(announcement.version)
-        return True
 
     def _pin_of(self, version: str) -> _Pin | None:
         """Make a version's tables and index beside those that serve; None, and why in the log, where that fails."""
@@ -229,12 +218,15 @@ class StudentState:
         rows = held.catalog.live_rows()
         return _Pin(version, held, self.index.of_version(rows, held.vectors[rows]))
 
-    def _settle(self) -> None:
-        """Show the tables that belong to the version that serves: its own while it is pinned, else the stream's."""
+    def _settle(self, pin: _Pin | None = None) -> None:
+        """Show the tables that belong to the version that serves: its own while it is pinned, else the stream's.
+
+        ``pin`` are a version's, where they are there already.
+        """
         wanted = self.host.version if self.host.pinned else ""
         if wanted and wanted != self._pinned_to:
-            ready = self._ahead is not None and self._ahead.version == wanted
-            pin = self._ahead if ready else self._pin_of(wanted)
+            if pin is None or pin.version != wanted:
+                pin = self._pin_of(wanted)
             if pin is not None:  # the index first: who reads meanwhile reads again as soon as the tables change
                 self.index.pin(pin.cells)
                 self.tables.pin(pin.held)

@@ -34,7 +34,7 @@ def _described(students: Students, student: ServedStudent) -> dict[str, Any]:
         "serving": host.version or None,
         "pinned": host.pinned,
         "age_seconds": round(host.age_seconds, 1),
-        "items": int(student.tables.holding().sum()),
+        "items": len(student.tables.live_rows()),
         "canary": student.canary.describe() if student.canary is not None else None,
     }
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import threading
 import time
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,10 +20,10 @@ from rich.console import Console
 from exporters.registry import Registry
 from streamer import rollbacks
 from streamer.bench.large_catalogue import LargeCatalogue, publish
+from streamer.bench.live_system import broker_and_state
 from streamer.bench.serve import WARM_UP, ServeOptions, one_rate
 from streamer.bench.serving_world import World, describe, prepared, settings_for
 from streamer.bench.tables import rollback_table
-from streamer.broker import embedded_broker
 from streamer.errors import HeadwaterError
 
 _LOOK_SECONDS = 0.1
@@ -54,9 +52,7 @@ def run(options: RollbackOptions, console: Console) -> dict[str, Any]:
     """
     catalogue = LargeCatalogue(items=options.items, group=min(500, options.items), seed=options.seed)
     load = ServeOptions(items=options.items, users=options.users, seed=options.seed)
-    with contextlib.ExitStack() as stack:
-        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-bench-")))
-        broker = options.broker or stack.enter_context(embedded_broker()).bootstrap_servers
+    with broker_and_state(options.broker) as (broker, state, _), contextlib.ExitStack() as stack:
         settings = settings_for(catalogue, broker, state, None)
         with console.status(f"preparing two versions of {options.items:,} items and {options.users:,} users …"):
             publish(catalogue, settings)
@@ -94,8 +90,8 @@ class Moves(threading.Thread):
     def run(self) -> None:
         """Move twice."""
         settings, name = self._world.settings, self._world.settings.learning.name
-        first, *_, newest = Registry(settings.stores.models_dir).versions(name)
         try:
+            first, *_, newest = Registry(settings.stores.models_dir).versions(name)
             time.sleep(self._pause_seconds)
             started = time.monotonic()
             rollbacks.roll_back(settings, name, first, "measured")

@@ -9,11 +9,9 @@ import contextlib
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,13 @@ from exporters.registry import Registry
 from streamer.bench import floors
 from streamer.bench.large_catalogue import LargeCatalogue
 from streamer.bench.latency import histogram, summary
+from streamer.bench.live_system import broker_and_state
 from streamer.bench.made_up_users import RESULTS, Mix
 from streamer.bench.open_loop import Ask, Outcome, Plan, launch, quiet_share
 from streamer.bench.process_time import cpu_seconds, resident_bytes
 from streamer.bench.serving_world import WorkersPart, World, describe, prepared, settings_for
 from streamer.bench.tables import serve_tables
-from streamer.broker import embedded_broker, free_port, stop_process
+from streamer.broker import free_port, stop_process
 
 CANDIDATES = 500
 WARM_UP = 5.0, 50.0  # seconds, requests a second
@@ -61,9 +60,7 @@ def run(options: ServeOptions, console: Console) -> dict[str, Any]:
         The server or the generator has ended.
     """
     catalogue = LargeCatalogue(items=options.items, group=min(500, options.items), seed=options.seed)
-    with contextlib.ExitStack() as stack:
-        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-bench-")))
-        broker = options.broker or stack.enter_context(embedded_broker()).bootstrap_servers
+    with broker_and_state(options.broker) as (broker, state, _), contextlib.ExitStack() as stack:
         settings = settings_for(catalogue, broker, state, options.redis_url)
         with console.status(f"preparing {options.items:,} items and {options.users:,} users …"):
             world = stack.enter_context(prepared(settings, catalogue, options.users))

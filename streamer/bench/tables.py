@@ -107,15 +107,9 @@ def rollback_table(report: Mapping[str, Any]) -> WideTable:
     world, after = report["world"], report["serves_after_s"]
     title = f"{world['items']:,} items; rolled back in {after['rolled_back']} s, released in {after['released']} s"
     headings = ("load", "rate/s", "sent", "ok", "fallback", "p50 ms", "p99 ms", "max ms")
+    figures = ("p50_ms", "p99_ms", "max_ms")
     rows = [
-        (
-            name,
-            f"{one['rate']:g}",
-            one["sent"],
-            one["ok"],
-            f"{one['fallback_share']:.2%}",
-            *(one.get(figure) for figure in ("p50_ms", "p99_ms", "max_ms")),
-        )  # fmt: skip
+        (name, f"{one['rate']:g}", one["sent"], one["ok"], f"{one['fallback_share']:.2%}", *map(one.get, figures))
         for name, one in (("as usual", report["usual"]), ("with a rollback", report["moved"]))
     ]
     return table_of(title, headings, rows)
